@@ -1,0 +1,99 @@
+"""What every room's tests share: which package is under test, seeds, and real data.
+
+Under ``make`` and CI, which set ``RECENGINE_INSTALLED=1``, only the *installed* package is
+accepted, never the checkout; without it an in-place build serves for quick work.
+``RECENGINE_SEED=n`` gives other random numbers to every test.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import zlib
+from pathlib import Path
+
+import hypothesis
+import numpy as np
+import pytest
+
+import recengine
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+SEED = os.environ.get("RECENGINE_SEED", "")
+
+sys.path.append(str(TESTS))  # `from oracles import ...`; appended, so that it shadows nothing
+
+hypothesis.settings.register_profile(
+    "house",
+    deadline=None,
+    derandomize=not SEED,
+    print_blob=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("house")
+
+
+def is_checkout(package: Path, checkout: Path) -> bool:
+    """Tell whether `package`, a folder, is the source folder of `checkout`."""
+    return package.resolve() == (checkout / "recengine").resolve()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    package = Path(recengine.__file__).parent
+    if os.environ.get("RECENGINE_INSTALLED") == "1" and is_checkout(package, ROOT):
+        raise pytest.UsageError(f"recengine comes from the checkout, {package}: install it")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    level = os.environ.get("RECENGINE_SIMD", "best")
+    folder = Path(recengine.__file__).parent
+    return f"recengine {recengine.__version__} from {folder}, SIMD level: {level}"
+
+
+def has_nvidia_gpu() -> bool:
+    """Tell whether an NVIDIA driver answers here."""
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("gpu") and not has_nvidia_gpu():
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: no driver answers here"))
+        if {"ml_100k_folder", "minilm_folder"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.network)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """Return a number that is this test's own: the same in every run with one RECENGINE_SEED."""
+    value = zlib.crc32(f"{SEED}{request.node.nodeid}".encode())
+    print(f"seed: {value}")  # pytest shows it when the test fails
+    return value
+
+
+@pytest.fixture
+def rng(seed: int) -> np.random.Generator:
+    """Return a generator made from `seed`."""
+    return np.random.default_rng(seed)
+
+
+@pytest.fixture(scope="session")
+def ml_100k_folder() -> Path:
+    """Return the folder of ml-100k, downloaded on first use."""
+    return _fetched("ml-100k")
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> Path:
+    """Return the folder of the MiniLM encoder (model.onnx, tokenizer.json)."""
+    return _fetched("minilm-l6-int8")
+
+
+def _fetched(name: str) -> Path:
+    from recengine.data import sources
+
+    try:
+        return sources.fetch(name)
+    except recengine.FetchError as error:
+        pytest.skip(f"{name} is neither in the cache nor to be had: {error}")
