@@ -105,17 +105,17 @@ def write_bundle(
         digest = hashlib.sha256(_raw(array)).hexdigest()
         entries.append(Entry(name, array.dtype, array.shape, offset, array.nbytes, digest))
         offset = aligned(offset + array.nbytes)
-    _check_keys("meta", meta)
     manifest = json.dumps(
         {
             "kind": kind,
             "schema": int(schema),
             "version": __version__,
-            "meta": meta,
+            "meta": dict(meta),
             "arrays": [entry.as_json() for entry in entries],
         },
         allow_nan=False,
     ).encode()
+    _check_keys("meta", meta)
     if len(manifest) > MAX_MANIFEST_BYTES:
         raise ValueError(f"meta must fit {MAX_MANIFEST_BYTES} bytes of JSON, got {len(manifest)}")
     start = aligned(HEADER.size + len(manifest))
