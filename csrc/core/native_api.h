@@ -1,0 +1,26 @@
+// What the Cython drivers are handed, as one capsule: one table of kernels and one pool.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+
+#include "core/thread_pool.h"
+#include "simd/kernels.h"
+
+namespace recengine {
+
+inline constexpr const char* kApiCapsule = "recengine._native.api";
+
+struct NativeApi {
+  const Kernels* kernels;
+  void (*parallel_for)(int64_t n_tasks, int num_threads, Task task, void* context);
+  int64_t (*now_ns)();  // the clock of time.monotonic_ns()
+};
+
+inline int64_t monotonic_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+}  // namespace recengine

@@ -1,0 +1,59 @@
+// The table of kernels: one instance per instruction set, chosen once by dispatch.
+//
+// Two kinds stand here. The *nominating* kernels (float32, panels of 32 items) only propose items;
+// their error is bounded in retrieval/_search.pyx. The *canonical* kernels (float64, 8 lanes, fixed
+// tree) decide: they give the same bits at every level.
+#pragma once
+
+#include <cstdint>
+
+namespace recengine {
+
+// Which of 32 nominated scores can still enter the answer.
+struct HitTest {
+  const float* scores;  // [32] from a dot or l2 kernel
+  const float* scale;   // [32] per-item factor, or null for 1
+  const float* norm;    // [32] per-item norm that `slope` multiplies, or null for 0
+  const float* bias;    // [32] per-item addend, or null for 0
+  float slope;          // >= 0, may be +inf: then every item is a hit
+  float margin;         // >= 0
+  float threshold;      // score that must be exceeded
+};
+
+struct Kernels {
+  const char* name;
+
+  // pre:  rows[0..32) readable for `dim` floats; panel holds dim*32 floats, 64-byte aligned.
+  // post: panel[j*32 + r] == rows[r][j].
+  void (*pack_panel)(const float* const* rows, int64_t dim, float* panel);
+
+  // pre:  queries[j*n_queries + q], 1 <= n_queries <= 12; out holds n_queries*32 floats.
+  // post: out[q*32 + r] ~ dot(query q, item r); numerics: |error| <= gamma_dim |q||x|.
+  // cost: dim * n_queries * 32 fused multiply-adds.
+  void (*dot_panel)(const float* panel, const float* queries, int64_t dim, int64_t n_queries,
+                    float* out);
+  // post: out[q*32 + r] ~ -sum (q - x)^2; numerics: relative error <= gamma_{dim+3}.
+  void (*l2_panel)(const float* panel, const float* queries, int64_t dim, int64_t n_queries,
+                   float* out);
+
+  // The same for one query against 32 rows as they lie: one pass over memory, no panel.
+  void (*dot_rows)(const float* query, const float* const* rows, int64_t dim, float* out);
+  void (*l2_rows)(const float* query, const float* const* rows, int64_t dim, float* out);
+
+  // post: bit r set unless scores[r]*scale[r] + slope*norm[r] + margin + bias[r] <= threshold
+  //       (NaN is a hit).
+  uint32_t (*hits)(const HitTest& test);
+
+  // Canonical sums. Lane j of 8 float64 lanes adds dims j, j+8, ...; the lanes are added as
+  // ((0+4)+(2+6)) + ((1+5)+(3+7)). Products of two float32 are exact in float64, so a fused
+  // multiply-add changes nothing in `canonical_dot`; `canonical_sqdist` never fuses.
+  double (*canonical_dot)(const float* a, const float* b, int64_t dim);
+  double (*canonical_sqdist)(const float* a, const float* b, int64_t dim);
+};
+
+// Defined in kernels_<level>.cpp, each compiled with its own flags.
+extern const Kernels kKernelsScalar;
+extern const Kernels kKernelsAvx2;
+extern const Kernels kKernelsAvx512Vnni;
+
+}  // namespace recengine

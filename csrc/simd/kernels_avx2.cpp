@@ -1,0 +1,217 @@
+// AVX2 + FMA. Everything here is internal to this file, so that no inline function compiled with
+// these flags can be picked by the linker for a machine that lacks them.
+#include <immintrin.h>
+
+#include "core/types.h"
+#include "simd/kernels.h"
+
+namespace recengine {
+
+namespace {
+
+constexpr int64_t kLanes = 8;
+constexpr int kGroup = 6;  // 6 queries x 2 vectors of items: 12 of the 16 registers accumulate
+
+// Transposes 8 rows x 8 dims into panel columns [column, column + 8).
+void transpose_8x8(const float* const* rows, int64_t j, float* panel) {
+  __m256 r[8];
+  for (int i = 0; i < 8; ++i) r[i] = _mm256_loadu_ps(rows[i] + j);
+  __m256 t[8];
+  for (int i = 0; i < 4; ++i) {
+    t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+    t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+  }
+  __m256 s[8];
+  for (int half = 0; half < 2; ++half) {
+    const __m256* u = t + 4 * half;
+    s[4 * half] = _mm256_shuffle_ps(u[0], u[2], _MM_SHUFFLE(1, 0, 1, 0));
+    s[4 * half + 1] = _mm256_shuffle_ps(u[0], u[2], _MM_SHUFFLE(3, 2, 3, 2));
+    s[4 * half + 2] = _mm256_shuffle_ps(u[1], u[3], _MM_SHUFFLE(1, 0, 1, 0));
+    s[4 * half + 3] = _mm256_shuffle_ps(u[1], u[3], _MM_SHUFFLE(3, 2, 3, 2));
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(panel + (j + i) * kPanelRows, _mm256_permute2f128_ps(s[i], s[i + 4], 0x20));
+    _mm256_storeu_ps(panel + (j + i + 4) * kPanelRows,
+                     _mm256_permute2f128_ps(s[i], s[i + 4], 0x31));
+  }
+}
+
+void pack_panel(const float* const* rows, int64_t dim, float* panel) {
+  int64_t j = 0;
+  for (; j + 8 <= dim; j += 8) {
+    for (int64_t r = 0; r < kPanelRows; r += 8) transpose_8x8(rows + r, j, panel + r);
+  }
+  for (; j < dim; ++j) {
+    for (int64_t r = 0; r < kPanelRows; ++r) panel[j * kPanelRows + r] = rows[r][j];
+  }
+}
+
+struct Dot {
+  static __m256 step(__m256 sum, __m256 item, __m256 query) {
+    return _mm256_fmadd_ps(item, query, sum);
+  }
+};
+
+struct NegativeSquares {
+  static __m256 step(__m256 sum, __m256 item, __m256 query) {
+    const __m256 gap = _mm256_sub_ps(query, item);
+    return _mm256_fnmadd_ps(gap, gap, sum);
+  }
+};
+
+// Q queries against 16 items (two vectors of one panel half).
+template <class Op, int Q>
+__attribute__((noinline)) void tile(const float* panel, const float* queries, int64_t dim,
+                                    int64_t stride, float* out) {
+  __m256 sum[Q][2];
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q) sum[q][0] = sum[q][1] = _mm256_setzero_ps();
+  for (int64_t j = 0; j < dim; ++j) {
+    const __m256 low = _mm256_load_ps(panel + j * kPanelRows);
+    const __m256 high = _mm256_load_ps(panel + j * kPanelRows + kLanes);
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) {
+      const __m256 query = _mm256_broadcast_ss(queries + j * stride + q);
+      sum[q][0] = Op::step(sum[q][0], low, query);
+      sum[q][1] = Op::step(sum[q][1], high, query);
+    }
+  }
+#pragma GCC unroll 8
+  for (int q = 0; q < Q; ++q) {
+    _mm256_storeu_ps(out + q * kPanelRows, sum[q][0]);
+    _mm256_storeu_ps(out + q * kPanelRows + kLanes, sum[q][1]);
+  }
+}
+
+template <class Op>
+void panel_scores(const float* panel, const float* queries, int64_t dim, int64_t n_queries,
+                  float* out) {
+  for (int64_t half = 0; half < kPanelRows; half += 2 * kLanes) {
+    for (int64_t q = 0; q < n_queries; q += kGroup) {
+      const float* items = panel + half;
+      float* sums = out + q * kPanelRows + half;
+      switch (n_queries - q) {
+        case 1:
+          tile<Op, 1>(items, queries + q, dim, n_queries, sums);
+          break;
+        case 2:
+          tile<Op, 2>(items, queries + q, dim, n_queries, sums);
+          break;
+        case 3:
+          tile<Op, 3>(items, queries + q, dim, n_queries, sums);
+          break;
+        case 4:
+          tile<Op, 4>(items, queries + q, dim, n_queries, sums);
+          break;
+        case 5:
+          tile<Op, 5>(items, queries + q, dim, n_queries, sums);
+          break;
+        default:
+          tile<Op, kGroup>(items, queries + q, dim, n_queries, sums);
+      }
+    }
+  }
+}
+
+float add_lanes(__m256 v) {
+  __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+  return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
+}
+
+template <class Op>
+void row_scores(const float* query, const float* const* rows, int64_t dim, float* out) {
+  const int64_t tail = dim % kLanes;
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(tail)), lane);
+  for (int64_t r = 0; r < kPanelRows; r += 4) {
+    __m256 sum[4];
+    for (int i = 0; i < 4; ++i) sum[i] = _mm256_setzero_ps();
+    int64_t j = 0;
+    for (; j + kLanes <= dim; j += kLanes) {
+      const __m256 q = _mm256_loadu_ps(query + j);
+      for (int i = 0; i < 4; ++i) sum[i] = Op::step(sum[i], _mm256_loadu_ps(rows[r + i] + j), q);
+    }
+    if (tail != 0) {
+      const __m256 q = _mm256_maskload_ps(query + j, mask);
+      for (int i = 0; i < 4; ++i) {
+        sum[i] = Op::step(sum[i], _mm256_maskload_ps(rows[r + i] + j, mask), q);
+      }
+    }
+    for (int i = 0; i < 4; ++i) out[r + i] = add_lanes(sum[i]);
+  }
+}
+
+uint32_t hits(const HitTest& test) {
+  uint32_t mask = 0;
+  const __m256 threshold = _mm256_set1_ps(test.threshold);
+  for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+    __m256 bound = _mm256_loadu_ps(test.scores + r);
+    if (test.scale != nullptr) bound = _mm256_mul_ps(bound, _mm256_loadu_ps(test.scale + r));
+    __m256 slack = _mm256_set1_ps(test.margin);
+    if (test.norm != nullptr) {
+      slack = _mm256_add_ps(
+          slack, _mm256_mul_ps(_mm256_set1_ps(test.slope), _mm256_loadu_ps(test.norm + r)));
+    }
+    if (test.bias != nullptr) slack = _mm256_add_ps(slack, _mm256_loadu_ps(test.bias + r));
+    const __m256 hit = _mm256_cmp_ps(_mm256_add_ps(bound, slack), threshold, _CMP_NLE_UQ);
+    mask |= static_cast<uint32_t>(_mm256_movemask_ps(hit)) << r;
+  }
+  return mask;
+}
+
+// Lanes 0..3 in `low`, 4..7 in `high`.
+double add_canonical(__m256d low, __m256d high) {
+  const __m256d four = _mm256_add_pd(low, high);
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(two) + _mm_cvtsd_f64(_mm_unpackhi_pd(two, two));
+}
+
+struct CanonicalDot {
+  static __m256d step(__m256d sum, __m256d a, __m256d b) { return _mm256_fmadd_pd(a, b, sum); }
+};
+
+struct CanonicalSquares {
+  static __m256d step(__m256d sum, __m256d a, __m256d b) {
+    const __m256d gap = _mm256_sub_pd(a, b);
+    return _mm256_add_pd(sum, _mm256_mul_pd(gap, gap));
+  }
+};
+
+template <class Op>
+double canonical(const float* a, const float* b, int64_t dim) {
+  __m256d low = _mm256_setzero_pd();
+  __m256d high = _mm256_setzero_pd();
+  int64_t j = 0;
+  for (; j + 8 <= dim; j += 8) {
+    low = Op::step(low, _mm256_cvtps_pd(_mm_loadu_ps(a + j)), _mm256_cvtps_pd(_mm_loadu_ps(b + j)));
+    high = Op::step(high, _mm256_cvtps_pd(_mm_loadu_ps(a + j + 4)),
+                    _mm256_cvtps_pd(_mm_loadu_ps(b + j + 4)));
+  }
+  if (j < dim) {
+    // Zeros in the idle lanes add +0, which no rounding sees.
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(dim - j)), lane);
+    const __m256 x = _mm256_maskload_ps(a + j, mask);
+    const __m256 y = _mm256_maskload_ps(b + j, mask);
+    low = Op::step(low, _mm256_cvtps_pd(_mm256_castps256_ps128(x)),
+                   _mm256_cvtps_pd(_mm256_castps256_ps128(y)));
+    high = Op::step(high, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)),
+                    _mm256_cvtps_pd(_mm256_extractf128_ps(y, 1)));
+  }
+  return add_canonical(low, high);
+}
+
+}  // namespace
+
+const Kernels kKernelsAvx2 = {"avx2",
+                              pack_panel,
+                              panel_scores<Dot>,
+                              panel_scores<NegativeSquares>,
+                              row_scores<Dot>,
+                              row_scores<NegativeSquares>,
+                              hits,
+                              canonical<CanonicalDot>,
+                              canonical<CanonicalSquares>};
+
+}  // namespace recengine

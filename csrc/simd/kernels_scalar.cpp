@@ -1,0 +1,108 @@
+// The reference: what every other level must agree with, in plain C++ for the baseline ISA.
+#include <cstring>
+
+#include "core/types.h"
+#include "simd/kernels.h"
+
+namespace recengine {
+
+namespace {
+
+void pack_panel(const float* const* rows, int64_t dim, float* panel) {
+  for (int64_t j = 0; j < dim; ++j) {
+    for (int64_t r = 0; r < kPanelRows; ++r) panel[j * kPanelRows + r] = rows[r][j];
+  }
+}
+
+void dot_panel(const float* panel, const float* queries, int64_t dim, int64_t n_queries,
+               float* out) {
+  std::memset(out, 0, static_cast<size_t>(n_queries * kPanelRows) * sizeof(float));
+  for (int64_t j = 0; j < dim; ++j) {
+    const float* items = panel + j * kPanelRows;
+    for (int64_t q = 0; q < n_queries; ++q) {
+      const float value = queries[j * n_queries + q];
+      float* sums = out + q * kPanelRows;
+      for (int64_t r = 0; r < kPanelRows; ++r) sums[r] += value * items[r];
+    }
+  }
+}
+
+void l2_panel(const float* panel, const float* queries, int64_t dim, int64_t n_queries,
+              float* out) {
+  std::memset(out, 0, static_cast<size_t>(n_queries * kPanelRows) * sizeof(float));
+  for (int64_t j = 0; j < dim; ++j) {
+    const float* items = panel + j * kPanelRows;
+    for (int64_t q = 0; q < n_queries; ++q) {
+      const float value = queries[j * n_queries + q];
+      float* sums = out + q * kPanelRows;
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        const float gap = value - items[r];
+        sums[r] -= gap * gap;
+      }
+    }
+  }
+}
+
+void dot_rows(const float* query, const float* const* rows, int64_t dim, float* out) {
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    float lanes[4] = {0, 0, 0, 0};
+    int64_t j = 0;
+    for (; j + 4 <= dim; j += 4) {
+      for (int64_t lane = 0; lane < 4; ++lane) lanes[lane] += query[j + lane] * rows[r][j + lane];
+    }
+    for (; j < dim; ++j) lanes[0] += query[j] * rows[r][j];
+    out[r] = (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  }
+}
+
+void l2_rows(const float* query, const float* const* rows, int64_t dim, float* out) {
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    float lanes[4] = {0, 0, 0, 0};
+    for (int64_t j = 0; j < dim; ++j) {
+      const float gap = query[j] - rows[r][j];
+      lanes[j & 3] += gap * gap;
+    }
+    out[r] = -((lanes[0] + lanes[1]) + (lanes[2] + lanes[3]));
+  }
+}
+
+uint32_t hits(const HitTest& test) {
+  uint32_t mask = 0;
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    float bound = test.scores[r];
+    if (test.scale != nullptr) bound *= test.scale[r];
+    float slack = test.margin;
+    if (test.norm != nullptr) slack += test.slope * test.norm[r];
+    if (test.bias != nullptr) slack += test.bias[r];
+    if (!(bound + slack <= test.threshold)) mask |= uint32_t{1} << r;
+  }
+  return mask;
+}
+
+double add_lanes(const double* lane) {
+  return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
+}
+
+double canonical_dot(const float* a, const float* b, int64_t dim) {
+  double lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+  for (int64_t j = 0; j < dim; ++j) {
+    lanes[j & 7] += static_cast<double>(a[j]) * static_cast<double>(b[j]);
+  }
+  return add_lanes(lanes);
+}
+
+double canonical_sqdist(const float* a, const float* b, int64_t dim) {
+  double lanes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+  for (int64_t j = 0; j < dim; ++j) {
+    const double gap = static_cast<double>(a[j]) - static_cast<double>(b[j]);
+    lanes[j & 7] += gap * gap;
+  }
+  return add_lanes(lanes);
+}
+
+}  // namespace
+
+const Kernels kKernelsScalar = {"scalar", pack_panel,    dot_panel,       l2_panel, dot_rows,
+                                l2_rows,  hits,          canonical_dot,   canonical_sqdist};
+
+}  // namespace recengine

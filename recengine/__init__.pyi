@@ -1,0 +1,35 @@
+from recengine._errors import (
+    BundleError as BundleError,
+    DeadlineError as DeadlineError,
+    DeviceError as DeviceError,
+    FetchError as FetchError,
+    NotFittedError as NotFittedError,
+    RecengineError as RecengineError,
+    UnknownItemError as UnknownItemError,
+    UnknownUserError as UnknownUserError,
+)
+from recengine._types import TopK as TopK
+from recengine.data import (
+    CleaningReport as CleaningReport,
+    CleaningRules as CleaningRules,
+    IdMap as IdMap,
+    Interactions as Interactions,
+)
+from recengine.encoders import OnnxEncoder as OnnxEncoder, TextEncoder as TextEncoder
+from recengine.engine import Engine as Engine
+from recengine.evaluation import (
+    Evaluation as Evaluation,
+    evaluate as evaluate,
+    metrics as metrics,
+)
+from recengine.factorization import ALS as ALS
+from recengine.retrieval import (
+    FlatIndex as FlatIndex,
+    cosine_similarity as cosine_similarity,
+    dot_similarity as dot_similarity,
+    euclidean_distance as euclidean_distance,
+    merge_topk as merge_topk,
+    topk as topk,
+)
+
+__version__: str

@@ -1,0 +1,49 @@
+"""Errors that recengine raises by name.
+
+::
+
+    RecengineError
+    ├── BundleError(ValueError)        a saved file is damaged, foreign or of another version
+    ├── DeviceError(RuntimeError)      the device asked for is not the device that was given
+    ├── FetchError(RuntimeError)       a named data set or model could not be obtained
+    ├── NotFittedError(RuntimeError)   a model was asked before `fit`
+    ├── UnknownItemError(LookupError)  an item id that is not in the catalogue
+    ├── UnknownUserError(LookupError)  a user id that is not known, under on_unknown="raise"
+    └── DeadlineError(TimeoutError)    `timeout` ran out where no partial answer is defined
+
+Wrong arguments are plain ``ValueError`` or ``TypeError`` and name argument, rule and value.
+"""
+
+from __future__ import annotations
+
+
+class RecengineError(Exception):
+    """Root of the errors that recengine defines."""
+
+
+class BundleError(RecengineError, ValueError):
+    """A saved file is damaged, foreign or of another version."""
+
+
+class DeviceError(RecengineError, RuntimeError):
+    """The device asked for is not the device that was given."""
+
+
+class FetchError(RecengineError, RuntimeError):
+    """A named data set or model could not be obtained."""
+
+
+class NotFittedError(RecengineError, RuntimeError):
+    """A model was asked for an answer before `fit`."""
+
+
+class UnknownItemError(RecengineError, LookupError):
+    """An item id that is not in the catalogue."""
+
+
+class UnknownUserError(RecengineError, LookupError):
+    """A user id that is not known, under ``on_unknown="raise"``."""
+
+
+class DeadlineError(RecengineError, TimeoutError):
+    """The time allowed ran out where no partial answer is defined."""

@@ -1,0 +1,161 @@
+"""What arguments mean: every check names the argument, the rule and the value it met."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from recengine._types import Float32Array, IdArray, Int64Array
+
+
+def as_count(name: str, value: Any, *, minimum: int = 0) -> int:
+    """Return `value` as an int >= `minimum`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {type(value).__name__}") from None
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be an integer, got bool")
+    if count < minimum:
+        raise ValueError(f"{name} must be >= {minimum}, got {count}")
+    return count
+
+
+def as_real(
+    name: str, value: Any, *, minimum: float = -np.inf, exclusive: bool = False
+) -> float:
+    """Return `value` as a finite float >= `minimum` (> where `exclusive`)."""
+    if isinstance(value, bool | np.bool_ | str | bytes):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite, got {number}")
+    if number < minimum or (exclusive and number == minimum):
+        raise ValueError(f"{name} must be {'>' if exclusive else '>='} {minimum:g}, got {number:g}")
+    return number
+
+
+def as_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return str(value)
+
+
+def as_matrix(
+    name: str, value: Any, *, dim: int | None = None, n_rows: int | None = None
+) -> Float32Array:
+    """Return `value` as a finite, C-contiguous float32 matrix; the same memory where it can be."""
+    matrix = _as_float32(name, value)
+    if matrix.ndim != 2:
+        raise ValueError(f"{name} must be 2-D (rows, dim), got shape {matrix.shape}")
+    if dim is not None and matrix.shape[1] != dim:
+        raise ValueError(f"{name} must have {dim} columns, got {matrix.shape[1]}")
+    if n_rows is not None and matrix.shape[0] != n_rows:
+        raise ValueError(f"{name} must have {n_rows} rows, got {matrix.shape[0]}")
+    return check_finite(name, matrix)
+
+
+def as_queries(name: str, value: Any, *, dim: int) -> tuple[Float32Array, bool]:
+    """Return (queries (n, dim), whether one bare vector was given)."""
+    array = _as_float32(name, value)
+    if array.ndim not in (1, 2):
+        raise ValueError(f"{name} must be (dim,) or (n, dim), got shape {array.shape}")
+    if array.shape[-1] != dim:
+        raise ValueError(f"{name} must have dim {dim}, got shape {array.shape}")
+    check_finite(name, array)
+    return (array[None, :], True) if array.ndim == 1 else (array, False)
+
+
+def check_finite(name: str, array: Float32Array) -> Float32Array:
+    """Return `array`, refusing NaN and infinity and saying where the first one stands."""
+    # A sum is finite only if all its terms are (or overflowed): one cheap pass for the usual case.
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum(dtype=np.float64)
+    if not np.isfinite(total):
+        where = np.argwhere(~np.isfinite(array))
+        if len(where):
+            place = tuple(int(i) for i in where[0])
+            raise ValueError(f"{name} must be finite, got {array[place]} at {place}")
+    return array
+
+
+def _as_float32(name: str, value: Any) -> Float32Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
+        if array.size == 0 and array.dtype.kind in "fO":
+            array = array.astype(np.float32)
+        else:
+            raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
+    if array.dtype == np.float32:
+        return np.require(array, np.float32, "CA")
+    with np.errstate(over="ignore"):
+        converted = array.astype(np.float32)
+    lost = np.isinf(converted) & np.isfinite(array) if array.dtype.kind == "f" else None
+    if lost is not None and lost.any():
+        raise ValueError(f"{name} must fit float32, got {array[lost].flat[0]}")
+    return np.ascontiguousarray(converted)
+
+
+def as_ids(name: str, value: Any) -> IdArray:
+    """Return ids as a 1-D array: int64 without −1, or object holding str."""
+    if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
+        raise TypeError(f"{name} must be a sequence of ids, got {type(value).__name__}")
+    array = value if isinstance(value, np.ndarray) else np.array(list(value), dtype=object)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
+    if array.dtype.kind in "UT":
+        return array.astype(object)
+    if array.dtype.kind in "iu":
+        return _as_int64_ids(name, array)
+    if array.dtype.kind != "O":
+        raise TypeError(f"{name} must be integers or strings, got dtype {array.dtype}")
+    kinds = {type(entry) for entry in array}
+    if all(issubclass(kind, str) for kind in kinds) and kinds:
+        return array
+    if all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
+        if len(array) == 0:
+            return np.empty(0, np.int64)
+        low, high = min(array), max(array)
+        if low < -(2**63) or high >= 2**63:
+            raise ValueError(f"{name} must fit int64, got {low if low < -(2**63) else high}")
+        return _as_int64_ids(name, array.astype(np.int64))
+    names = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise TypeError(f"{name} must be all integers or all strings, got {names}")
+
+
+def _as_int64_ids(name: str, array: Any) -> Int64Array:
+    if array.dtype == np.uint64 and len(array) and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must fit int64, got {array.max()}")
+    ids: Int64Array = np.ascontiguousarray(array, dtype=np.int64)
+    if (ids == -1).any():
+        raise ValueError(f"{name} must not contain -1, the padding id")
+    return ids
+
+
+def as_indices(name: str, value: Any, *, size: int) -> Int64Array:
+    """Return row numbers as int64, each in [0, `size`)."""
+    array = np.asarray(value)
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be 1-D integers, got {array.dtype} of shape {array.shape}")
+    if array.min() < 0 or array.max() >= size:
+        bad = array[(array < 0) | (array >= size)][0]
+        raise ValueError(f"{name} must lie in [0, {size}), got {bad}")
+    return array.astype(np.int64)
+
+
+def as_generator(random_state: Any) -> np.random.Generator:
+    """Return a NumPy Generator from an int seed, a Generator or None."""
+    if isinstance(random_state, np.random.Generator):
+        return random_state
+    if random_state is None:
+        return np.random.default_rng()
+    return np.random.default_rng(as_count("random_state", random_state))
