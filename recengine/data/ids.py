@@ -1,0 +1,308 @@
+"""The map between the caller's ids and row numbers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from recengine._types import IdArray, Int64Array
+from recengine._validation import as_choice, as_ids
+
+_INT64 = np.iinfo(np.int64)
+
+
+class IdMap:
+    """Give each id its row number; immutable, safe to share between threads.
+
+    Parameters
+    ----------
+    ids : array-like (n,), integers or str
+        Unique; any int64 but −1, or any str. Row i belongs to ``ids[i]``. A read-only int64 or
+        object array is borrowed, anything else is copied.
+
+    Raises
+    ------
+    ValueError
+        If an id occurs twice, is −1 or does not fit int64.
+    TypeError
+        If the ids are neither all integers nor all str.
+
+    Notes
+    -----
+    Integer ids cost O(n log n) to build and O(log n) to look up, or O(1) when they are
+    consecutive; beyond `ids` they hold 16 bytes each, or nothing when they are consecutive or
+    ascending. Strings are held in one dict: O(n) to build, O(1) to look up.
+    """
+
+    __slots__ = ("_ids", "_table")
+
+    def __init__(self, ids: Any) -> None:
+        array = as_ids("ids", ids)
+        if array.flags.writeable:
+            array = array.copy() if array is ids or array.base is not None else array
+            array.flags.writeable = False
+        self._ids: IdArray = array
+        self._table: _IntTable | _StrTable = (
+            _StrTable(array) if array.dtype == object else _IntTable(array)
+        )
+
+    @property
+    def ids(self) -> IdArray:
+        """The ids by row number: (n,) int64, or object holding str; read-only."""
+        return self._ids
+
+    @property
+    def is_str(self) -> bool:
+        """Whether the ids are str; False for an empty map."""
+        return self._ids.dtype == object
+
+    def index(self, item_id: Any) -> int:
+        """Return the row number of one id, −1 where it is not here (or of another kind)."""
+        return self._table.find_one(item_id)
+
+    def indices(self, ids: Any, missing: Literal["raise", "mark"] = "raise") -> Int64Array:
+        """Return the row numbers of ids, in their order.
+
+        Parameters
+        ----------
+        ids : array-like (m,), integers or str
+            May repeat. The padding −1 (or None among str) is an id that is not here.
+        missing : {"raise", "mark"}
+            What to do about ids that are not here: raise, or give −1.
+
+        Returns
+        -------
+        ndarray (m,), int64
+
+        Raises
+        ------
+        LookupError
+            If an id is not here and `missing` is "raise".
+        TypeError
+            If the ids are not of this map's kind.
+        """
+        as_choice("missing", missing, ("raise", "mark"))
+        query = _as_query(ids, wants_str=self.is_str if len(self) else None)
+        if len(self) == 0 or len(query) == 0:
+            rows = np.full(len(query), -1, np.int64)
+        else:
+            rows = self._table.find(query)
+        if missing == "raise" and len(rows) and rows.min() < 0:
+            lost = np.flatnonzero(rows < 0)
+            example = query[lost[0]]
+            example = example if self.is_str else int(example)
+            raise LookupError(
+                f"ids must all be in the map, got {example!r} at {lost[0]} "
+                f"({len(lost)} of {len(rows)} are not)"
+            )
+        return rows
+
+    def extended(self, new_ids: Any) -> IdMap:
+        """Return a map with `new_ids` behind these ids; the old row numbers stay. O(n + m log m).
+
+        Raises
+        ------
+        ValueError
+            If a new id is already here, or occurs twice.
+        TypeError
+            If the new ids are not of this map's kind.
+        """
+        fresh = as_ids("new_ids", new_ids)
+        if len(fresh) == 0:
+            return self
+        if len(self) == 0:
+            return IdMap(fresh)
+        if (fresh.dtype == object) != self.is_str:
+            kind = "str" if self.is_str else "integers"
+            raise TypeError(f"new_ids must be {kind} as in the map, got {fresh[0]!r}")
+        known = self.indices(fresh, missing="mark") >= 0
+        if known.any():
+            raise ValueError(f"new_ids must be new, got {fresh[known][0]!r}, which is in the map")
+        result = IdMap.__new__(IdMap)
+        result._ids = np.concatenate([self._ids, fresh])
+        result._ids.flags.writeable = False
+        result._table = self._table.extended(result._ids, len(self))
+        return result
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __contains__(self, item_id: object) -> bool:
+        return self.index(item_id) >= 0
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IdMap):
+            return NotImplemented
+        same_kind = self._ids.dtype == other._ids.dtype
+        return self is other or (same_kind and bool(np.array_equal(self._ids, other._ids)))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[IdMap], tuple[IdArray]]:
+        return IdMap, (self._ids,)
+
+    def __repr__(self) -> str:
+        return f"IdMap({len(self)} {'str' if self.is_str else 'int'} ids)"
+
+
+class _IntTable:
+    """Row numbers of int64 ids: arithmetic where they are consecutive, else a sorted search."""
+
+    __slots__ = ("_order", "_size", "_sorted", "_start")
+
+    def __init__(self, ids: Int64Array) -> None:
+        self._size = len(ids)
+        self._start = int(ids[0]) if len(ids) and _is_consecutive(ids) else None
+        self._order: Int64Array | None = None
+        self._sorted = ids
+        if self._start is None and len(ids) and not (ids[1:] > ids[:-1]).all():
+            self._order = np.argsort(ids, kind="stable")
+            self._sorted = ids[self._order]
+            _refuse_twins(self._sorted)
+
+    def find(self, query: Int64Array) -> Int64Array:
+        if self._start is not None:
+            # Wrapping is harmless: an offset in [0, n) names an id only by being that id.
+            offset = query - np.int64(self._start)
+            offset[(offset < 0) | (offset >= self._size)] = -1
+            return offset
+        place = np.searchsorted(self._sorted, query)
+        place[place == self._size] = 0
+        rows = place if self._order is None else self._order[place]
+        return np.where(self._sorted[place] == query, rows, -1)
+
+    def find_one(self, item_id: Any) -> int:
+        if not isinstance(item_id, int | np.integer) or isinstance(item_id, bool):
+            return -1
+        value = int(item_id)
+        if self._start is not None:
+            row = value - self._start
+            return row if 0 <= row < self._size else -1
+        if not _INT64.min <= value <= _INT64.max or self._size == 0:
+            return -1
+        place = int(self._sorted.searchsorted(value))
+        if place == self._size or self._sorted[place] != value:
+            return -1
+        return place if self._order is None else int(self._order[place])
+
+    def extended(self, ids: Int64Array, n_old: int) -> _IntTable:
+        fresh = ids[n_old:]
+        if self._start is not None and _is_consecutive(ids[n_old - 1 :]):
+            return _IntTable(ids)
+        rank = np.argsort(fresh, kind="stable")
+        _refuse_twins(fresh[rank], "new_ids")
+        place = np.searchsorted(self._sorted, fresh[rank])
+        order = np.arange(n_old) if self._order is None else self._order
+        table = _IntTable.__new__(_IntTable)
+        table._size, table._start = len(ids), None
+        table._sorted = np.insert(self._sorted, place, fresh[rank])
+        table._order = np.insert(order, place, rank + n_old)
+        return table
+
+
+class _StrTable:
+    """Row numbers of str ids: one dict."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, ids: IdArray) -> None:
+        entries = ids.tolist()
+        self._rows: dict[str, int] = dict(zip(entries, range(len(entries)), strict=True))
+        self._refuse_twins(ids, "ids")
+
+    def _refuse_twins(self, ids: IdArray, name: str) -> None:
+        if len(self._rows) != len(ids):
+            twin = next(entry for row, entry in enumerate(ids) if self._rows[entry] != row)
+            raise ValueError(f"{name} must be unique, got {twin!r} more than once")
+
+    def find(self, query: IdArray) -> Int64Array:
+        get = self._rows.get
+        return np.array([get(entry, -1) for entry in query.tolist()], np.int64)
+
+    def find_one(self, item_id: Any) -> int:
+        return self._rows.get(item_id, -1) if isinstance(item_id, str) else -1
+
+    def extended(self, ids: IdArray, n_old: int) -> _StrTable:
+        table = _StrTable.__new__(_StrTable)
+        table._rows = self._rows | dict(
+            zip(ids[n_old:].tolist(), range(n_old, len(ids)), strict=True)
+        )
+        table._refuse_twins(ids, "new_ids")
+        return table
+
+
+def factorize(ids: IdArray) -> tuple[IdArray, Int64Array]:
+    """Return (the distinct ids ascending, the number of each entry's id among them).
+
+    Parameters
+    ----------
+    ids : ndarray (n,), int64 or object holding str
+    """
+    if len(ids) == 0:
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    if ids.dtype == object:
+        entries = ids.tolist()
+        distinct = sorted(set(entries))
+        number = dict(zip(distinct, range(len(distinct)), strict=True))
+        unique = np.empty(len(distinct), object)
+        unique[:] = distinct
+        return unique, np.array([number[entry] for entry in entries], np.int64)
+    low, span = int(ids.min()), int(ids.max()) - int(ids.min()) + 1
+    if span <= 4 * len(ids) + 1024:  # dense: one table instead of a sort
+        offset = ids - np.int64(low)
+        present = np.zeros(span, bool)
+        present[offset] = True
+        return np.flatnonzero(present) + np.int64(low), (np.cumsum(present) - 1)[offset]
+    values, codes = np.unique(ids, return_inverse=True)
+    return values, codes.astype(np.int64, copy=False)
+
+
+def _is_consecutive(ids: Int64Array) -> bool:
+    if int(ids[-1]) - int(ids[0]) != len(ids) - 1:
+        return False
+    return bool((ids[1:] > ids[:-1]).all())
+
+
+def _refuse_twins(ascending: Int64Array, name: str = "ids") -> None:
+    twins = ascending[1:] == ascending[:-1]
+    if twins.any():
+        raise ValueError(f"{name} must be unique, got {ascending[1:][twins][0]} more than once")
+
+
+def _as_query(ids: Any, *, wants_str: bool | None) -> IdArray:
+    """Return ids to look up, padding allowed, as int64 or object; `wants_str` None takes either."""
+    array = ids if isinstance(ids, np.ndarray) else np.array(list(ids), dtype=object)
+    if array.ndim != 1:
+        raise ValueError(f"ids must be 1-D, got shape {array.shape}")
+    if array.dtype.kind in "UT":
+        array = array.astype(object)
+    if len(array) == 0:
+        return array
+    if array.dtype.kind in "iu":
+        kinds: set[type] = {int}
+    elif array.dtype == object:
+        kinds = {kind for kind in set(map(type, array.tolist())) if kind is not type(None)}
+    else:
+        raise TypeError(f"ids must be integers or strings, got dtype {array.dtype}")
+    if all(issubclass(kind, str) for kind in kinds) and wants_str is not False:
+        return array
+    if all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
+        if wants_str:
+            raise TypeError("ids must be str as in the map, got int")
+        return _as_int64_query(array)
+    wanted = {True: "str as in the map", False: "integers as in the map", None: "ints or str"}
+    names = ", ".join(sorted(kind.__name__ for kind in kinds))
+    raise TypeError(f"ids must be {wanted[wants_str]}, got {names}")
+
+
+def _as_int64_query(array: IdArray) -> Int64Array:
+    if array.dtype == np.uint64:
+        return np.where(array > np.uint64(_INT64.max), -1, array.astype(np.int64))
+    if array.dtype == object:
+        fits = [
+            entry if entry is not None and _INT64.min <= entry <= _INT64.max else -1
+            for entry in array.tolist()
+        ]
+        return np.array(fits, np.int64)
+    return array.astype(np.int64, copy=False)
