@@ -1,0 +1,16 @@
+"""Sparse factors of a user x item matrix, trained here and folded in online.
+
+`ALS` is the facade: it owns hyper-parameters and checks arguments. `_objective` says what is
+minimised, for either objective, as one general system; `_likes` turns whatever was given into
+canonical CSR; `_training` owns the schedule: fixed row ranges of equal cost, a thread pool, one
+Gram matrix per half-epoch. The loops over CSR are Numba kernels in `_als_kernels` (offline only,
+imported inside `fit` and `loss`); `_fold_in` is the same solve in Cython for the request path.
+Products are float32 over at most 64 gathered rows, every longer sum and the Cholesky
+factorization are float64, factors are stored in float32. A row's arithmetic depends on nothing
+but that row, and partial Gram matrices are added in a fixed order: the factors have the same
+bits at any thread count.
+"""
+
+from recengine.factorization.als import ALS
+
+__all__ = ["ALS"]
