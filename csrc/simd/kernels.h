@@ -41,7 +41,7 @@ struct Kernels {
   void (*l2_rows)(const float* query, const float* const* rows, int64_t dim, float* out);
 
   // post: bit r set unless scores[r]*scale[r] + slope*norm[r] + margin + bias[r] <= threshold
-  //       (NaN is a hit).
+  //       (NaN is a hit, and so is a score of -inf: the float32 sum overflowed).
   uint32_t (*hits)(const HitTest& test);
 
   // Canonical sums. Lane j of 8 float64 lanes adds dims j, j+8, ...; the lanes are added as

@@ -2,6 +2,8 @@
 // these flags can be picked by the linker for a machine that lacks them.
 #include <immintrin.h>
 
+#include <limits>
+
 #include "core/types.h"
 #include "simd/kernels.h"
 
@@ -145,8 +147,10 @@ void row_scores(const float* query, const float* const* rows, int64_t dim, float
 uint32_t hits(const HitTest& test) {
   uint32_t mask = 0;
   const __m256 threshold = _mm256_set1_ps(test.threshold);
+  const __m256 lowest = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
   for (int64_t r = 0; r < kPanelRows; r += kLanes) {
     __m256 bound = _mm256_loadu_ps(test.scores + r);
+    const __m256 overflowed = _mm256_cmp_ps(bound, lowest, _CMP_EQ_OQ);
     if (test.scale != nullptr) bound = _mm256_mul_ps(bound, _mm256_loadu_ps(test.scale + r));
     __m256 slack = _mm256_set1_ps(test.margin);
     if (test.norm != nullptr) {
@@ -155,7 +159,7 @@ uint32_t hits(const HitTest& test) {
     }
     if (test.bias != nullptr) slack = _mm256_add_ps(slack, _mm256_loadu_ps(test.bias + r));
     const __m256 hit = _mm256_cmp_ps(_mm256_add_ps(bound, slack), threshold, _CMP_NLE_UQ);
-    mask |= static_cast<uint32_t>(_mm256_movemask_ps(hit)) << r;
+    mask |= static_cast<uint32_t>(_mm256_movemask_ps(_mm256_or_ps(hit, overflowed))) << r;
   }
   return mask;
 }

@@ -1,6 +1,8 @@
 // AVX-512 (F, BW, VL, DQ, VNNI). Everything here is internal to this file: see kernels_avx2.cpp.
 #include <immintrin.h>
 
+#include <limits>
+
 #include "core/types.h"
 #include "simd/kernels.h"
 
@@ -134,8 +136,10 @@ void row_scores(const float* query, const float* const* rows, int64_t dim, float
 uint32_t hits(const HitTest& test) {
   uint32_t mask = 0;
   const __m512 threshold = _mm512_set1_ps(test.threshold);
+  const __m512 lowest = _mm512_set1_ps(-std::numeric_limits<float>::infinity());
   for (int64_t r = 0; r < kPanelRows; r += kLanes) {
     __m512 bound = _mm512_loadu_ps(test.scores + r);
+    const __mmask16 overflowed = _mm512_cmp_ps_mask(bound, lowest, _CMP_EQ_OQ);
     if (test.scale != nullptr) bound = _mm512_mul_ps(bound, _mm512_loadu_ps(test.scale + r));
     __m512 slack = _mm512_set1_ps(test.margin);
     if (test.norm != nullptr) {
@@ -145,7 +149,7 @@ uint32_t hits(const HitTest& test) {
     if (test.bias != nullptr) slack = _mm512_add_ps(slack, _mm512_loadu_ps(test.bias + r));
     const __mmask16 hit =
         _mm512_cmp_ps_mask(_mm512_add_ps(bound, slack), threshold, _CMP_NLE_UQ);
-    mask |= static_cast<uint32_t>(hit) << r;
+    mask |= static_cast<uint32_t>(hit | overflowed) << r;
   }
   return mask;
 }

@@ -1,5 +1,6 @@
 // The reference: what every other level must agree with, in plain C++ for the baseline ISA.
 #include <cstring>
+#include <limits>
 
 #include "core/types.h"
 #include "simd/kernels.h"
@@ -74,7 +75,8 @@ uint32_t hits(const HitTest& test) {
     float slack = test.margin;
     if (test.norm != nullptr) slack += test.slope * test.norm[r];
     if (test.bias != nullptr) slack += test.bias[r];
-    if (!(bound + slack <= test.threshold)) mask |= uint32_t{1} << r;
+    const bool overflowed = test.scores[r] == -std::numeric_limits<float>::infinity();
+    if (overflowed || !(bound + slack <= test.threshold)) mask |= uint32_t{1} << r;
   }
   return mask;
 }

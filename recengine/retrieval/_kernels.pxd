@@ -1,0 +1,73 @@
+"""What the drivers share: the native table, and the canonical score of one pair."""
+
+from libc.float cimport FLT_MAX
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t, uint32_t
+
+
+cdef extern from "core/native_api.h" namespace "recengine" nogil:
+    ctypedef void (*Task)(void* context, int64_t index) noexcept nogil
+
+    cdef struct HitTest:
+        const float* scores
+        const float* scale
+        const float* norm
+        const float* bias
+        float slope
+        float margin
+        float threshold
+
+    cdef struct Kernels:
+        const char* name
+        void (*pack_panel)(const float** rows, int64_t dim, float* panel) noexcept nogil
+        void (*dot_panel)(const float* panel, const float* queries, int64_t dim,
+                          int64_t n_queries, float* out) noexcept nogil
+        void (*l2_panel)(const float* panel, const float* queries, int64_t dim,
+                         int64_t n_queries, float* out) noexcept nogil
+        void (*dot_rows)(const float* query, const float** rows, int64_t dim,
+                         float* out) noexcept nogil
+        void (*l2_rows)(const float* query, const float** rows, int64_t dim,
+                        float* out) noexcept nogil
+        uint32_t (*hits)(const HitTest& test) noexcept nogil
+        double (*canonical_dot)(const float* a, const float* b, int64_t dim) noexcept nogil
+        double (*canonical_sqdist)(const float* a, const float* b, int64_t dim) noexcept nogil
+
+    cdef struct NativeApi:
+        const Kernels* kernels
+        void (*parallel_for)(int64_t n_tasks, int num_threads, Task task,
+                             void* context) noexcept nogil
+        int64_t (*now_ns)() noexcept nogil
+
+    const char* kApiCapsule
+
+
+cdef extern from "core/types.h" namespace "recengine" nogil:
+    const int64_t kPanelRows
+    const int64_t kTileQueries
+
+
+cdef enum:
+    COSINE = 0
+    DOT = 1
+    L2 = 2
+
+cdef inline float rounded(double value) noexcept nogil:
+    """Round once to float32: overflow saturates, -0 becomes +0."""
+    if value > FLT_MAX:
+        return FLT_MAX
+    if value < -FLT_MAX:
+        return -FLT_MAX
+    return <float>value + <float>0.0
+
+
+cdef inline float canonical_score(const Kernels* kernels, int metric, const float* query,
+                                  const float* item, int64_t dim, double query_sq,
+                                  double item_sq, double bias) noexcept nogil:
+    """Score of one pair: float64 in fixed order, rounded once (the decision everywhere)."""
+    cdef double sum_
+    if metric == L2:
+        return rounded(-sqrt(kernels.canonical_sqdist(query, item, dim)))
+    sum_ = kernels.canonical_dot(query, item, dim)
+    if metric == COSINE:
+        sum_ = 0.0 if query_sq == 0.0 or item_sq == 0.0 else sum_ / sqrt(query_sq * item_sq)
+    return rounded(sum_ + bias)
