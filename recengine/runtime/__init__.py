@@ -1,0 +1,49 @@
+"""The runtime: onnxruntime sessions, and the contract about the device they run on.
+
+The only room that imports onnxruntime, and it does so at the first `open_session`.
+A device is asked for by name and is either given or refused. ``"cuda"`` means that every node of
+the graph runs on the GPU, judged on the session that was *created*: the provider list of the wheel
+proves nothing, because onnxruntime falls back to the CPU with no more than a log line. ``"auto"``
+may fall back, and then says why: in the log ``recengine`` and in `Session.reason`.
+Threads are explicit: as many as this process may use, none of them spinning.
+A session outlives fork (the child opens its own and leaves the parent's alone, for destroying that
+one there crashes) and travels by pickle as a path and a digest, never as weights.
+`_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
+sessions, `session` wraps one, `ports` fits arrays to it, `report` tells ``recengine doctor``.
+"""
+
+from recengine.runtime._create import parse_device as parse_device
+from recengine.runtime.ports import Port as Port
+from recengine.runtime.report import (
+    ProvidersReport as ProvidersReport,
+)
+from recengine.runtime.report import (
+    ProviderStatus as ProviderStatus,
+)
+from recengine.runtime.report import (
+    providers_report as providers_report,
+)
+from recengine.runtime.session import (
+    Session as Session,
+)
+from recengine.runtime.session import (
+    check_digest as check_digest,
+)
+from recengine.runtime.session import (
+    file_digest as file_digest,
+)
+from recengine.runtime.session import (
+    open_session as open_session,
+)
+
+__all__ = [
+    "Port",
+    "ProviderStatus",
+    "ProvidersReport",
+    "Session",
+    "check_digest",
+    "file_digest",
+    "open_session",
+    "parse_device",
+    "providers_report",
+]

@@ -1,0 +1,222 @@
+"""`Session`: one ONNX graph on one device, checked at the door, safe to fork and to pickle."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from recengine._errors import BundleError
+from recengine._validation import as_count
+from recengine.runtime._create import create, parse_device
+from recengine.runtime.ports import described_ports, fitted
+
+# What onnxruntime raises for arrays that do not fit the graph or each other.
+_REFUSALS = ("InvalidArgument", "Fail", "RuntimeException")
+
+
+def open_session(
+    path: str | os.PathLike[str], device: str = "cpu", num_threads: int | None = None
+) -> Session:
+    """Open an ONNX graph on a device.
+
+    Parameters
+    ----------
+    path : path
+        An ``.onnx`` file. Weights kept in files beside it are read, but not part of the digest.
+    device : {"cpu", "cuda", "cuda:N", "auto"}
+        "cuda" is given wholly or refused; "auto" falls to the CPU and says so.
+    num_threads : int, optional
+        Threads inside one operator; what this process may use (affinity and quota) when omitted.
+
+    Returns
+    -------
+    Session
+
+    Raises
+    ------
+    DeviceError
+        If the device cannot be given, with the reason and the fix; or if two onnxruntime wheels
+        are installed.
+    BundleError
+        If the file is damaged or no ONNX model.
+    FileNotFoundError, ImportError
+        If there is no such file; if onnxruntime is not installed.
+    """
+    return Session(path, device, num_threads)
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Parameters
+    ----------
+    path : path
+    """
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Session:
+    """One ONNX graph, opened on one device; see `open_session` for the arguments.
+
+    Attributes
+    ----------
+    path : Path
+        Absolute.
+    device : str
+        Where it runs: "cpu" or "cuda:N".
+    reason : str
+        Why there: "asked for", or what kept ``device="auto"`` from the GPU.
+    digest : str
+        SHA-256 of the file, hexadecimal.
+    num_threads : int
+    inputs, outputs : tuple of Port
+
+    Notes
+    -----
+    `run` may be called from many threads at once; they share the session's threads.
+    After fork the child opens the graph anew at its first `run` (CUDA refuses this once the parent
+    has used it: there, start workers by "spawn"). A pickle holds path, digest, device and thread
+    count; unpickling opens the file at that path and refuses it if the digest differs.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        device: str = "cpu",
+        num_threads: int | None = None,
+        *,
+        digest: str | None = None,
+    ) -> None:
+        parse_device(device)
+        self.path = Path(path).absolute()
+        if not self.path.is_file():
+            raise FileNotFoundError(f"path must be an ONNX file, there is none at {self.path}")
+        self._asked = (device, num_threads)
+        self.num_threads = _thread_count(num_threads)
+        self.digest = file_digest(self.path)
+        check_digest(self.path, self.digest if digest is None else digest, self.digest)
+        self._reopening = threading.Lock()
+        self._open()
+        self.inputs = described_ports(self._native.get_inputs())
+        self.outputs = described_ports(self._native.get_outputs())
+
+    def _open(self) -> None:
+        self._native, self.device, self.reason = create(self.path, self._asked[0], self.num_threads)
+        self._pid = os.getpid()  # last: it is what tells other threads that all is ready
+        _open_sessions.add(self)
+
+    def run(self, feeds: Mapping[str, Any]) -> list[NDArray[Any]]:
+        """Run the graph once.
+
+        Parameters
+        ----------
+        feeds : mapping of str to array
+            One array for each of `inputs`. A dtype is converted only where no value can change
+            (and float64 to float32, the usual case of NumPy's default).
+
+        Returns
+        -------
+        list of ndarray
+            One for each of `outputs`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If names, shapes or dtypes do not fit, naming the inputs the model has.
+        """
+        arrays = self._checked(feeds)
+        native = self._here()
+        try:
+            results: list[NDArray[Any]] = native.run(None, arrays)
+        except Exception as error:  # its exceptions have no common root
+            if type(error).__name__ not in _REFUSALS:
+                raise
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise ValueError(
+                f"{self.path.name} cannot run on {shapes}: {str(error).strip()}"
+            ) from error
+        return results
+
+    def _checked(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        names = {port.name for port in self.inputs}
+        if set(feeds) != names:
+            wrong = sorted(set(feeds) - names, key=str)
+            what = f"unknown {wrong}" if wrong else f"missing {sorted(names - set(feeds))}"
+            raise ValueError(
+                f"feeds must name the inputs of {self.path.name}, {what}; "
+                f"it has: {'; '.join(map(str, self.inputs))}"
+            )
+        return {port.name: fitted(port, feeds[port.name]) for port in self.inputs}
+
+    def _here(self) -> Any:
+        """Return the native session of this process, opened anew after a fork."""
+        if self._pid != os.getpid():
+            with self._reopening:
+                if self._pid != os.getpid():
+                    check_digest(self.path, self.digest, file_digest(self.path))
+                    self._open()
+        return self._native
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (str(self.path), *self._asked, self.digest)
+
+    def __repr__(self) -> str:
+        return f"Session({str(self.path)!r}, device={self.device!r})"
+
+
+def _reopened(path: str, device: str, num_threads: int | None, digest: str) -> Session:
+    return Session(path, device, num_threads, digest=digest)
+
+
+def check_digest(path: Path, expected: str, found: str) -> None:
+    """Refuse a file whose digest `found` is not the one `expected`.
+
+    Parameters
+    ----------
+    path : Path
+    expected, found : str
+        SHA-256, hexadecimal.
+
+    Raises
+    ------
+    BundleError
+    """
+    if found != expected:
+        raise BundleError(
+            f"{path} is not the file it was: its SHA-256 must be {expected}, got {found}"
+        )
+
+
+_open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    """Keep the parent's native sessions from being destroyed in a forked child.
+
+    Their destructor joins threads that exist only in the parent, which crashes the child (seen
+    with onnxruntime 1.31). One reference too many leaks them there on purpose; their memory is
+    shared with the parent, copy on write.
+    """
+    for session in list(_open_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._native))
+        session._reopening = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+def _thread_count(num_threads: int | None) -> int:
+    if num_threads is not None:
+        return as_count("num_threads", num_threads, minimum=1)
+    from recengine import _native
+
+    return _native.num_cpus()
