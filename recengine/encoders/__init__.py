@@ -1,0 +1,17 @@
+"""Encoders: graphs trained elsewhere (ONNX) that turn items and queries into vectors.
+
+`OnnxEncoder` feeds named arrays to any graph and takes one matrix back. `TextEncoder` adds what a
+text model needs around its graph: the tokenizer, padding, pooling, normalisation and prompts.
+Both hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
+settled there; both are immutable once made and may be used from many threads at once.
+Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
+back in the order they were given. A batch is arithmetic in company: the vector of a text may differ
+with its batch mates (by rounding in a float graph; with dynamic quantisation, whose scales are
+taken over the whole batch, by more: cosine >= 0.99 in our tests). A query always runs alone.
+An encoder is saved as a *reference*: paths, digests and options, never as weights.
+"""
+
+from recengine.encoders.arrays import OnnxEncoder as OnnxEncoder
+from recengine.encoders.text import TextEncoder as TextEncoder
+
+__all__ = ["OnnxEncoder", "TextEncoder"]

@@ -1,0 +1,90 @@
+"""The graph of a text model: which input is which, which output to take, one batch through it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recengine._types import Float32Array
+from recengine.encoders.pooling import pool
+from recengine.encoders.tokens import Tokens, padded
+from recengine.runtime import Port, Session
+
+IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
+
+
+class TextGraph:
+    """A session, read as a text model.
+
+    Parameters
+    ----------
+    session : Session
+    pooling : {"mean", "cls", "last", "none"}
+    pad_id : int
+        What stands at padded places of `input_ids`.
+
+    Attributes
+    ----------
+    has_mask : bool
+        False: padding would be read as text, so a batch must hold texts of one length.
+    dim : int or None
+        Length of a vector, where the graph tells it.
+    """
+
+    def __init__(self, session: Session, pooling: str, pad_id: int) -> None:
+        names = [port.name for port in session.inputs]
+        if IDS not in names or not {*names} <= {IDS, MASK, TYPES}:
+            raise ValueError(
+                f"model must take {IDS}, and may take {MASK} and {TYPES}; {session.path.name} "
+                f"takes {', '.join(names)}"
+            )
+        self.session = session
+        self.has_mask = MASK in names
+        self._pooling, self._pad_id = pooling, pad_id
+        self._taken, output = _output(session, pooling)
+        self.dim = output.shape[-1] if output.shape and isinstance(output.shape[-1], int) else None
+
+    def vectors(self, texts: list[Tokens]) -> Float32Array:
+        """Return (n, dim) for one batch; each text has at least one token."""
+        ids, mask, type_ids = padded(texts, self._pad_id)
+        given: dict[str, NDArray[Any]] = {IDS: ids, MASK: mask, TYPES: type_ids}
+        feeds = {
+            port.name: given[port.name].astype(port.dtype or np.int64)
+            for port in self.session.inputs
+        }
+        found = self.session.run(feeds)[self._taken]
+        expected = (len(texts),) if self._pooling == "none" else mask.shape
+        if found.shape[:-1] != expected:
+            raise ValueError(
+                f"output {self.session.outputs[self._taken].name} must be {(*expected, 'dim')} "
+                f"for pooling={self._pooling!r}, got {found.shape}"
+            )
+        if self._pooling == "none":
+            return found.astype(np.float32)
+        return pool(found, mask, self._pooling)
+
+
+def gives_tokens(session: Session) -> bool:
+    """Tell whether some output is (n, tokens, dim), or hides its shape."""
+    return any(_has_rank(port, 3) for port in session.outputs)
+
+
+def _output(session: Session, pooling: str) -> tuple[int, Port]:
+    rank = 2 if pooling == "none" else 3
+    for number, port in enumerate(session.outputs):
+        if _has_rank(port, rank):
+            return number, port
+    wanted = "(n, dim)" if rank == 2 else "(n, tokens, dim)"
+    way_out = "" if rank == 2 else "; pooling='none' takes the graph's own (n, dim)"
+    raise ValueError(
+        f"pooling={pooling!r} must have an output {wanted}; {session.path.name} gives "
+        f"{'; '.join(map(str, session.outputs))}{way_out}"
+    )
+
+
+def _has_rank(port: Port, rank: int) -> bool:
+    """Tell whether `port` may be real and of `rank`; one without a shape may, and runs tell."""
+    real = port.kind in ("tensor(float)", "tensor(float16)", "tensor(double)")
+    return real and len(port.shape) in (0, rank)

@@ -1,0 +1,298 @@
+"""`TextEncoder`: texts to vectors, by a graph trained elsewhere and its tokenizer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recengine._types import Float32Array
+from recengine._validation import as_choice, as_count, check_finite
+from recengine.encoders.batches import batches_of_like_length
+from recengine.encoders.folder import TextOptions, find_files, read_options, resolve
+from recengine.encoders.graph import TextGraph, gives_tokens
+from recengine.encoders.pooling import POOLINGS, normalized
+from recengine.encoders.progress import progress_bar
+from recengine.encoders.reference import TextReference
+from recengine.encoders.tokens import Tokenizer, Tokens, checked_text
+from recengine.runtime import Session, open_session
+
+
+class TextEncoder:
+    """Text to vector.
+
+    Parameters
+    ----------
+    model : path
+        An ``.onnx`` transformer: input_ids, and where it has them attention_mask and
+        token_type_ids, to token vectors (n, tokens, dim) or to text vectors (n, dim).
+    tokenizer : path
+        Its ``tokenizer.json``. The padding and truncation stored in it are not used.
+    device : {"cpu", "cuda", "cuda:N", "auto"}
+        "cuda" is given wholly or refused with the reason; "auto" may fall to the CPU and says so.
+    pooling : {"mean", "cls", "last", "none"}
+        The mean over the text's tokens, its first or last token, or "none": the graph pools.
+    normalize : bool
+        Scale each vector to length 1.
+    max_length : int
+        Tokens kept of a text, special tokens included.
+    query_prompt, document_prompt : str
+        Put before the text by `encode_query` and by `encode`.
+    num_threads : int, optional
+        Threads inside one operator; what this process may use when omitted.
+
+    Raises
+    ------
+    DeviceError, BundleError, FileNotFoundError, ImportError
+        As `recengine.runtime.open_session`; ImportError also without `tokenizers`.
+    ValueError
+        If the graph has inputs or outputs that are not those of a text model.
+
+    Notes
+    -----
+    Immutable; may be used from many threads. Fork and pickle are safe: the files are opened anew
+    from their paths, and refused if a digest changed.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        tokenizer: str | os.PathLike[str],
+        device: str = "cpu",
+        pooling: str = "mean",
+        normalize: bool = True,
+        max_length: int = 256,
+        query_prompt: str = "",
+        document_prompt: str = "",
+        num_threads: int | None = None,
+    ) -> None:
+        options = TextOptions(pooling, normalize, max_length, query_prompt, document_prompt)
+        session = open_session(model, device, num_threads)
+        self._set_up(session, Path(tokenizer), options, (device, num_threads), source="")
+
+    def _set_up(
+        self,
+        session: Session,
+        tokenizer: Path,
+        options: TextOptions,
+        asked: tuple[str, int | None],
+        source: str,
+    ) -> None:
+        as_choice("pooling", options.pooling, POOLINGS)
+        as_count("max_length", options.max_length, minimum=1)
+        checked_text("query_prompt", options.query_prompt)
+        checked_text("document_prompt", options.document_prompt)
+        self._tokenizer = Tokenizer(tokenizer.absolute(), options.max_length)
+        self._graph = TextGraph(session, options.pooling, self._tokenizer.pad_id)
+        self._options, self._asked = options, asked
+        self._reference = TextReference(
+            source=source,
+            model=str(session.path),
+            model_digest=session.digest,
+            tokenizer=str(self._tokenizer.path),
+            tokenizer_digest=self._tokenizer.digest,
+            options=options,
+        )
+        self._dim = self._graph.dim or self._graph.vectors([Tokens([0], [0])]).shape[1]
+
+    @classmethod
+    def _made(cls, *parts: Any) -> TextEncoder:
+        encoder = cls.__new__(cls)
+        encoder._set_up(*parts)
+        return encoder
+
+    @classmethod
+    def open(
+        cls,
+        source: str | os.PathLike[str],
+        device: str = "cpu",
+        num_threads: int | None = None,
+    ) -> TextEncoder:
+        """Open a model folder, or a model that `recengine fetch` knows by name.
+
+        Parameters
+        ----------
+        source : path or str
+            A folder with ``model.onnx`` (or ``onnx/model.onnx``) and ``tokenizer.json``; what it
+            says about pooling, normalisation, length and prompts, in the files of
+            sentence-transformers, is followed. Or a name such as "minilm-l6-int8", downloaded on
+            first use. A folder goes before a name.
+        device, num_threads
+            As of `TextEncoder`.
+
+        Returns
+        -------
+        TextEncoder
+
+        Raises
+        ------
+        FileNotFoundError
+            If `source` is neither, or the folder lacks a file.
+        FetchError
+            If the model can be neither found in the cache nor downloaded.
+        ValueError
+            If the folder asks for modules or a pooling that recengine does not have.
+        """
+        folder, name = resolve(source)
+        model, tokenizer = find_files(folder)
+        options = read_options(folder)
+        session = open_session(model, device, num_threads)
+        if not gives_tokens(session):
+            options = replace(options, pooling="none")
+        return cls._made(session, tokenizer, options, (device, num_threads), name)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._dim
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda:N"."""
+        return self._graph.session.device
+
+    @property
+    def reason(self) -> str:
+        """Why it runs there."""
+        return self._graph.session.reason
+
+    @property
+    def options(self) -> TextOptions:
+        """Pooling, normalisation, length and prompts."""
+        return self._options
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that makes the vectors: both files and the options."""
+        return self._reference.digest
+
+    def encode(
+        self, texts: Iterable[str], batch_size: int = 64, progress: bool = False
+    ) -> Float32Array:
+        """Encode texts, each after the document prompt.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        batch_size : int
+            The most texts of a batch; fewer where they are long, see Notes.
+        progress : bool
+            Show a progress bar on standard error.
+
+        Returns
+        -------
+        ndarray (n, dim), float32
+            In the order of `texts`. A text without any token (the empty one, where the tokenizer
+            adds no special tokens) is a row of zeros.
+
+        Raises
+        ------
+        TypeError
+            If `texts` is one str, or an entry is not a str.
+        ValueError
+            If an entry is not valid Unicode, or the graph gives NaN or infinity.
+
+        Notes
+        -----
+        Batches are cut from the texts sorted by length: at most `batch_size` texts, at most 2,048
+        padded tokens, none less than half as long as the longest. A vector may differ with its
+        batch mates: by rounding in a float graph, by more under dynamic quantisation, which takes
+        its scales from the whole batch (cosine >= 0.99 to the text alone). One list encoded twice
+        gives the same bits, from any thread.
+        """
+        batch_size = as_count("batch_size", batch_size, minimum=1)
+        tokens = self._tokens(texts)
+        lengths = np.array([len(text.ids) for text in tokens], np.int64)
+        vectors = np.zeros((len(tokens), self.dim), np.float32)
+        with progress_bar("encoding", len(tokens), shown=progress) as advance:
+            advance(int(np.count_nonzero(lengths == 0)))
+            for batch in batches_of_like_length(lengths, batch_size, padding=self._graph.has_mask):
+                vectors[batch] = self._graph.vectors([tokens[i] for i in batch])
+                advance(len(batch))
+        return self._finished(vectors)
+
+    def encode_query(self, text: str) -> Float32Array:
+        """Encode one text after the query prompt, alone in its batch.
+
+        Parameters
+        ----------
+        text : str
+
+        Returns
+        -------
+        ndarray (dim,), float32
+            The same bits whatever else is being encoded.
+        """
+        tokens = self._tokenizer.encode(self._options.query_prompt + checked_text("text", text))
+        if not tokens.ids:
+            return np.zeros(self.dim, np.float32)
+        vector: Float32Array = self._finished(self._graph.vectors([tokens]))[0]
+        return vector
+
+    def _tokens(self, texts: Iterable[str]) -> list[Tokens]:
+        if isinstance(texts, str | bytes):
+            raise TypeError(
+                f"texts must be a sequence of str, got one {type(texts).__name__}: pass [text], "
+                "or use encode_query"
+            )
+        prompt = self._options.document_prompt
+        return [
+            self._tokenizer.encode(prompt + checked_text(f"texts[{number}]", text))
+            for number, text in enumerate(texts)
+        ]
+
+    def _finished(self, vectors: Float32Array) -> Float32Array:
+        check_finite(f"the output of {self._graph.session.path.name}", vectors)
+        return normalized(vectors) if self._options.normalize else vectors
+
+    def reference(self) -> dict[str, Any]:
+        """Return what finds this encoder again, as JSON values: paths, digests and options.
+
+        Device and thread count are not in it: they belong to the machine that runs the encoder.
+        """
+        return self._reference.to_json()
+
+    @classmethod
+    def from_reference(
+        cls,
+        reference: Mapping[str, Any],
+        device: str = "cpu",
+        num_threads: int | None = None,
+    ) -> TextEncoder:
+        """Open the encoder that `reference` describes.
+
+        Parameters
+        ----------
+        reference : mapping
+            From `reference`. Where its paths are gone and it came from a fetched name, the files
+            are fetched by that name.
+        device, num_threads
+            As of `TextEncoder`.
+
+        Returns
+        -------
+        TextEncoder
+            With the same `digest`.
+
+        Raises
+        ------
+        BundleError
+            If a file is not the one that was referred to, or the reference is damaged.
+        FileNotFoundError, FetchError
+            If a file is gone, and cannot be fetched.
+        """
+        found = TextReference.from_json(reference)
+        model, tokenizer = found.files()
+        session = open_session(model, device, num_threads)
+        return cls._made(session, tokenizer, found.options, (device, num_threads), found.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextEncoder.from_reference, (self.reference(), *self._asked)
+
+    def __repr__(self) -> str:
+        path = str(self._graph.session.path)
+        return f"TextEncoder({path!r}, device={self.device!r}, dim={self.dim})"

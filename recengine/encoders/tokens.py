@@ -1,0 +1,114 @@
+"""The tokenizer of a text model: ``tokenizer.json`` of the `tokenizers` library, presets undone."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recengine._errors import BundleError
+from recengine._types import Int64Array
+
+PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of one text, special tokens included."""
+
+    ids: list[int]
+    type_ids: list[int]
+
+
+class Tokenizer:
+    """Text to token ids, cut at `max_length`; padding is left to `padded`.
+
+    A ``tokenizer.json`` carries the padding and truncation it was last used with (MiniLM's pads
+    every text to 128 tokens); both are reset.
+
+    Parameters
+    ----------
+    path : Path
+        A ``tokenizer.json``.
+    max_length : int
+        Tokens kept of a text, special tokens included.
+
+    Notes
+    -----
+    Texts are tokenized one by one in the calling thread: the library's own parallelism takes every
+    core, whatever `num_threads` says, and warns after each fork. It costs 17 us for a short text,
+    against milliseconds for its encoding.
+    """
+
+    def __init__(self, path: Path, max_length: int) -> None:
+        content = path.read_bytes()
+        self.path = path
+        self.digest = hashlib.sha256(content).hexdigest()
+        self._native = _load(path, content)
+        preset = self._native.padding
+        self.pad_id = _pad_id(self._native) if preset is None else int(preset["pad_id"])
+        n_special = self._native.num_special_tokens_to_add(False)
+        if max_length <= n_special:
+            raise ValueError(
+                f"max_length must be > {n_special}, the special tokens of {path.name}, "
+                f"got {max_length}"
+            )
+        self._native.no_padding()
+        self._native.no_truncation()
+        self._native.enable_truncation(max_length)
+
+    def encode(self, text: str) -> Tokens:
+        """Return the tokens of `text`."""
+        encoding = self._native.encode(text)
+        return Tokens(encoding.ids, encoding.type_ids)
+
+
+def checked_text(name: str, text: Any) -> str:
+    """Return `text` if it is a str that has a UTF-8 form."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} must be a str, got {type(text).__name__}")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name} must be valid Unicode: {error}") from None
+    return text
+
+
+def padded(texts: list[Tokens], pad_id: int) -> tuple[Int64Array, NDArray[np.bool_], Int64Array]:
+    """Return (ids, mask, type ids) of a batch, each (n, longest), padded at the end.
+
+    Parameters
+    ----------
+    texts : list of Tokens
+    pad_id : int
+        What stands where no token is; the mask is False there.
+    """
+    lengths = np.array([len(text.ids) for text in texts])
+    mask = np.arange(lengths.max()) < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, np.int64)
+    ids[mask] = np.concatenate([text.ids for text in texts])
+    type_ids = np.zeros(mask.shape, np.int64)
+    type_ids[mask] = np.concatenate([text.type_ids for text in texts])
+    return ids, mask, type_ids
+
+
+def _load(path: Path, content: bytes) -> Any:
+    try:
+        import tokenizers
+    except ImportError:
+        raise ImportError(
+            "TextEncoder needs the tokenizers library: pip install 'recengine[text]'"
+        ) from None
+    try:
+        return tokenizers.Tokenizer.from_buffer(content)
+    except Exception as error:  # the library raises plain Exception
+        raise BundleError(f"{path} cannot be read as a tokenizer: {error}") from error
+
+
+def _pad_id(native: Any) -> int:
+    found = (native.token_to_id(token) for token in PAD_TOKENS)
+    return next((number for number in found if number is not None), 0)
