@@ -91,16 +91,17 @@ class BuildPerFile(build_ext):
 
         def compile_one(source):
             target = Path(self.build_temp) / Path(source).with_suffix(".o")
-            fresh = max(newest_header, Path(source).stat().st_mtime, Path("setup.py").stat().st_mtime)
+            fresh = max(
+                newest_header, Path(source).stat().st_mtime, Path("setup.py").stat().st_mtime
+            )
             if not target.exists() or target.stat().st_mtime < fresh or self.force:
                 flags = BASELINE_FLAGS + WARNING_FLAGS + ISA_FLAGS.get(source, [])
                 includes_flags = [f"-I{path}" for path in includes[:1]]
                 system = [f"-isystem{path}" for path in [*includes[1:], *self._python_includes()]]
                 target.parent.mkdir(parents=True, exist_ok=True)
-                self.spawn(
-                    [*self.compiler.compiler_so_cxx[:1], "-fPIC", *flags, *includes_flags, *system]
-                    + ["-c", source, "-o", str(target)]
-                )
+                command = [*self.compiler.compiler_so_cxx[:1], "-fPIC", *flags]
+                command += [*includes_flags, *system, "-c", source, "-o", str(target)]
+                self.spawn(command)
             return str(target)
 
         with ThreadPoolExecutor(self.parallel or os.cpu_count() or 1) as pool:

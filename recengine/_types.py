@@ -73,7 +73,9 @@ class TopK(tuple[IdArray, Float32Array]):
         """Scores, the second of the pair."""
         return self[1]
 
-    def to_frame(self, users: Sequence[ItemId] | IdArray | None = None, *, backend: str = "") -> Any:
+    def to_frame(
+        self, users: Sequence[ItemId] | IdArray | None = None, *, backend: str = ""
+    ) -> Any:
         """Return the ranking as a frame ``user_id, item_id, score, rank`` without the padding.
 
         Parameters

@@ -24,9 +24,7 @@ def as_count(name: str, value: Any, *, minimum: int = 0) -> int:
     return count
 
 
-def as_real(
-    name: str, value: Any, *, minimum: float = -np.inf, exclusive: bool = False
-) -> float:
+def as_real(name: str, value: Any, *, minimum: float = -np.inf, exclusive: bool = False) -> float:
     """Return `value` as a finite float >= `minimum` (> where `exclusive`)."""
     if isinstance(value, bool | np.bool_ | str | bytes):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")

@@ -27,8 +27,8 @@ struct Operands {
 Operands operands(const FloatArray& queries, const FloatArray& items, const std::string& level) {
   const auto [n_queries, dim] = matrix_shape(queries, "queries");
   const auto [n_items, item_dim] = matrix_shape(items, "items");
-  require(dim == item_dim, "items must have " + std::to_string(dim) + " columns, got " +
-                               std::to_string(item_dim));
+  require(dim == item_dim,
+          "items must have " + std::to_string(dim) + " columns, got " + std::to_string(item_dim));
   return {level_named(level), queries.data(), items.data(), n_queries, n_items, dim};
 }
 

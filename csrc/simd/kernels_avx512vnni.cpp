@@ -29,8 +29,8 @@ void transpose_16x16(const float* const* rows, int64_t j, float* panel) {
     r[4 * i + 3] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], _MM_SHUFFLE(3, 2, 3, 2));
   }
   for (int c = 0; c < 4; ++c) {
-    const __m512 even_low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88);       // lanes 0, 2
-    const __m512 odd_low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xdd);        // lanes 1, 3
+    const __m512 even_low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0x88);  // lanes 0, 2
+    const __m512 odd_low = _mm512_shuffle_f32x4(r[c], r[4 + c], 0xdd);   // lanes 1, 3
     const __m512 even_high = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0x88);
     const __m512 odd_high = _mm512_shuffle_f32x4(r[8 + c], r[12 + c], 0xdd);
     float* column = panel + (j + c) * kPanelRows;
@@ -102,10 +102,10 @@ void panel_scores(const float* panel, const float* queries, int64_t dim, int64_t
 
 // The four sums of 16 lanes each.
 __m128 add_lanes(const __m512* sum) {
-  const __m512 low = _mm512_add_ps(_mm512_unpacklo_ps(sum[0], sum[1]),
-                                   _mm512_unpackhi_ps(sum[0], sum[1]));
-  const __m512 high = _mm512_add_ps(_mm512_unpacklo_ps(sum[2], sum[3]),
-                                    _mm512_unpackhi_ps(sum[2], sum[3]));
+  const __m512 low =
+      _mm512_add_ps(_mm512_unpacklo_ps(sum[0], sum[1]), _mm512_unpackhi_ps(sum[0], sum[1]));
+  const __m512 high =
+      _mm512_add_ps(_mm512_unpacklo_ps(sum[2], sum[3]), _mm512_unpackhi_ps(sum[2], sum[3]));
   const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(low, high, _MM_SHUFFLE(1, 0, 1, 0)),
                                    _mm512_shuffle_ps(low, high, _MM_SHUFFLE(3, 2, 3, 2)));
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
@@ -147,8 +147,7 @@ uint32_t hits(const HitTest& test) {
           slack, _mm512_mul_ps(_mm512_set1_ps(test.slope), _mm512_loadu_ps(test.norm + r)));
     }
     if (test.bias != nullptr) slack = _mm512_add_ps(slack, _mm512_loadu_ps(test.bias + r));
-    const __mmask16 hit =
-        _mm512_cmp_ps_mask(_mm512_add_ps(bound, slack), threshold, _CMP_NLE_UQ);
+    const __mmask16 hit = _mm512_cmp_ps_mask(_mm512_add_ps(bound, slack), threshold, _CMP_NLE_UQ);
     mask |= static_cast<uint32_t>(hit | overflowed) << r;
   }
   return mask;

@@ -104,7 +104,7 @@ double canonical_sqdist(const float* a, const float* b, int64_t dim) {
 
 }  // namespace
 
-const Kernels kKernelsScalar = {"scalar", pack_panel,    dot_panel,       l2_panel, dot_rows,
-                                l2_rows,  hits,          canonical_dot,   canonical_sqdist};
+const Kernels kKernelsScalar = {"scalar", pack_panel, dot_panel,     l2_panel,        dot_rows,
+                                l2_rows,  hits,       canonical_dot, canonical_sqdist};
 
 }  // namespace recengine

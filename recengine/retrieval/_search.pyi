@@ -1,0 +1,25 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recengine._types import Float32Array, Float64Array, Int64Array
+
+def search(
+    api: object,
+    metric: int,
+    queries: Float32Array,
+    vectors: Float32Array,
+    sq_norms: Float64Array,
+    reach: Float32Array,
+    k: int,
+    *,
+    mask: NDArray[np.uint64] | None = None,
+    rows: Int64Array | None = None,
+    exclude_indptr: Int64Array | None = None,
+    exclude_rows: Int64Array | None = None,
+    bias: Float32Array | None = None,
+    min_score: float = ...,
+    num_threads: int = 1,
+    deadline_ns: int = 0,
+) -> tuple[Int64Array, Float32Array, dict[str, Any]]: ...
