@@ -1,0 +1,128 @@
+"""The first state of an engine, from interactions, a model and content."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from recengine._types import Float32Array
+from recengine._validation import as_matrix, as_real
+from recengine.data import IdMap, Interactions
+from recengine.engine.attributes import Columns, align_to, read_columns
+from recengine.engine.catalogue import Catalogue
+from recengine.engine.encoder import Encoder, EncoderSlot
+from recengine.engine.popularity import Popularity
+from recengine.engine.profiles import Histories, Profiles
+from recengine.engine.sources import (
+    CONTENT,
+    MODEL,
+    POPULARITY,
+    ContentSource,
+    FactorModel,
+    ModelSource,
+    PopularitySource,
+)
+from recengine.engine.state import State
+
+NOBODY = np.empty(0, np.int64)
+
+
+def first_state(
+    inter: Interactions,
+    model: FactorModel | None,
+    content: Any,
+    encoder: Encoder | None,
+    users: Any,
+    items: Any,
+    weights: Mapping[str, float] | None,
+) -> State:
+    """Return the state that `Engine.build` documents."""
+    if not isinstance(inter, Interactions):
+        raise TypeError(f"inter must be an Interactions, got {type(inter).__name__}")
+    vectors = None if content is None else _content(content, len(inter.items))
+    if encoder is not None and vectors is None:
+        raise ValueError(
+            "content must be given with an encoder: encoder.encode(texts) in the order of "
+            "inter.items.ids"
+        )
+    model = None if model is None else _model(model, inter)
+    histories = _histories(inter, None if model is None else model.user_factors_)
+    names = [MODEL] * (model is not None) + [CONTENT] * (vectors is not None) + [POPULARITY]
+    shares = source_weights(weights, names)
+    counts = np.bincount(histories.indices, minlength=len(inter.items)).astype(np.float32)
+    dim = 0 if vectors is None else vectors.shape[1]
+    return State(
+        catalogue=Catalogue(
+            inter.items,
+            np.ones(len(inter.items), np.bool_),
+            _columns("items", items, "item_id", inter.items),
+        ),
+        profiles=Profiles(inter.users, histories, 0 if model is None else len(inter.items)),
+        popularity=PopularitySource(shares[POPULARITY], Popularity.of(counts, NOBODY)),
+        content=None if vectors is None else ContentSource.of(shares[CONTENT], vectors, NOBODY),
+        factors=None
+        if model is None
+        else ModelSource.of(shares[MODEL], model.item_factors_, NOBODY),
+        model=model,
+        user_columns=_columns("users", users, "user_id", inter.users),
+        encoder=EncoderSlot() if encoder is None else EncoderSlot.of(encoder, dim),
+    )
+
+
+def source_weights(weights: Mapping[str, float] | None, names: list[str]) -> dict[str, float]:
+    """Return the weight of each source: the first one alone, unless `weights` says otherwise."""
+    if weights is None:
+        return {name: float(name == names[0]) for name in names}
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"weights must be a mapping, got {type(weights).__name__}")
+    for name in weights:
+        if name not in names:
+            raise ValueError(f"weights must name sources among {names}, got {name!r}")
+    shares = {
+        name: as_real(f"weights[{name!r}]", weights.get(name, 0), minimum=0) for name in names
+    }
+    if not any(shares.values()):
+        raise ValueError(f"weights must have one above 0, got {dict(weights)}")
+    return shares
+
+
+def _content(content: Any, n_items: int) -> Float32Array:
+    """Return content as read-only float32: the caller's memory only if it is read-only too."""
+    vectors = as_matrix("content", content, n_rows=n_items)
+    if vectors.flags.writeable:
+        vectors = vectors.copy() if np.may_share_memory(vectors, content) else vectors
+        vectors.flags.writeable = False
+    return vectors
+
+
+def _model(model: FactorModel, inter: Interactions) -> FactorModel:
+    """Return a model of one's own, so that a later `fit` of the caller's changes nothing here."""
+    for name, factors, ids in (
+        ("user_factors_", model.user_factors_, inter.users),
+        ("item_factors_", model.item_factors_, inter.items),
+    ):
+        if len(factors) != len(ids):
+            raise ValueError(
+                f"model.{name} must have a row for each of the {len(ids)} ids of inter, "
+                f"got {len(factors)}: fit the model on these interactions or on a split of them"
+            )
+    return copy.copy(model)
+
+
+def _histories(inter: Interactions, factors: Float32Array | None) -> Histories:
+    matrix = inter.to_csr()
+    if not (matrix.data != 0).all():
+        matrix = matrix.copy()
+        matrix.eliminate_zeros()
+    if len(matrix.data) and matrix.data.min() < 0:
+        raise ValueError(f"inter must hold weights >= 0, got {matrix.data.min()}")
+    return Histories(
+        matrix.indptr, matrix.indices, matrix.data.astype(np.float32, copy=False), factors
+    )
+
+
+def _columns(name: str, frame: Any, key: str, ids: IdMap) -> Columns:
+    return {} if frame is None else align_to(ids.ids, read_columns(name, frame, key))

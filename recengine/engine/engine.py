@@ -1,0 +1,285 @@
+"""Engine: the one object that an application holds."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recengine._validation import as_real
+from recengine.data import Interactions
+from recengine.engine import bundle
+from recengine.engine.attributes import align_to, read_columns
+from recengine.engine.build import first_state
+from recengine.engine.contents import Contents
+from recengine.engine.encoder import Encoder
+from recengine.engine.identity import as_id_list
+from recengine.engine.requests import Requests
+from recengine.engine.sources import FactorModel
+from recengine.engine.state import State
+from recengine.engine.update import new_vectors, observed, with_items, without_items
+
+_engines: weakref.WeakSet[Engine]
+
+
+class Engine(Requests, Contents):
+    """Recommend, rank, search and learn from events; made by `build` or `load`.
+
+    Notes
+    -----
+    Answers are exact: the best k by score, ties by ordinal (the order of first insert), with the
+    same bits for any batch. Fewer than k left: id −1 (None for str ids), score −inf at the end.
+
+    A score is that of the one weighted source (factors: inner product; content: cosine;
+    popularity: number of users who have the item), or with several weighted sources the sum of
+    weight times score, to which a source that does not know the user or the item adds nothing.
+    A user whom no weighted source knows is unknown: ``on_unknown="popular"`` answers with what
+    most users have.
+
+    All methods may be called from any thread. A request answers from the state that was current
+    when it began; `observe`, `add_items` and `remove_items` wait for each other, never for
+    readers, and are seen by every request that begins after they returned. A forked child has a
+    copy of its own that it may read and change.
+
+    An engine is pickled as the path and digest of its file, so that workers map one file: `save`
+    it first, and again after a change.
+    """
+
+    def __init__(self, state: State, origin: tuple[Path, str] | None = None) -> None:
+        self._state = state
+        self._saved = None if origin is None else (state, *origin)
+        self._writer = threading.Lock()
+        _engines.add(self)
+
+    @classmethod
+    def build(
+        cls,
+        inter: Interactions,
+        model: FactorModel | None = None,
+        content: Any = None,
+        encoder: Encoder | None = None,
+        *,
+        users: Any = None,
+        items: Any = None,
+        weights: Mapping[str, float] | None = None,
+    ) -> Engine:
+        """Make an engine.
+
+        Parameters
+        ----------
+        inter : Interactions
+            Who had what: the catalogue, the users, their histories, popularity. Weights >= 0;
+            several events of a pair are added up, zeros are no events.
+        model : ALS, optional
+            Fitted on `inter` or on a split of it (the same id maps).
+        content : array_like (n_items, dim), optional
+            Vectors in the order of ``inter.items.ids``. Read-only float32 is borrowed.
+        encoder : TextEncoder, optional
+            What made `content`; needed by `search` and by texts in `add_items`. Any object with
+            `dim`, `digest`, `encode` and `encode_query` serves.
+        users, items : pandas, polars or Arrow frame, or mapping of columns, optional
+            Attributes, numbers or str, beside a column ``user_id`` or ``item_id``; rows of ids
+            that `inter` lacks are left out.
+        weights : mapping of {"model", "content", "popularity"} to float, optional
+            How much each source counts, >= 0; one that is not named has 0. When omitted: the
+            model alone, else content alone, else popularity alone.
+
+        Returns
+        -------
+        Engine
+
+        Raises
+        ------
+        ValueError, TypeError
+            Parts that do not fit together, wrong shapes or dtypes, negative weights.
+
+        Notes
+        -----
+        O(n_events + n_items dim). The factors and histories are shared with `model` and `inter`.
+        """
+        return cls(first_state(inter, model, content, encoder, users, items, weights))
+
+    # --- changes --------------------------------------------------------------------------------
+
+    def observe(self, user_id: Any, item_id: Any, weight: float = 1.0) -> None:
+        """Learn that a user chose an item; the next request knows it.
+
+        The item counts as seen, the user's factors are solved anew from the whole history, and
+        the item's popularity grows if the user did not have it. An unknown user becomes known.
+
+        Parameters
+        ----------
+        user_id : int or str
+        item_id : int or str
+        weight : float
+            Strength, > 0; added to what the user already gave the item.
+
+        Raises
+        ------
+        UnknownItemError
+            The item is not in the catalogue: `add_items` first.
+        ValueError, TypeError
+            Wrong arguments; nothing has changed then.
+
+        Notes
+        -----
+        O(factors² n + factors³) for a history of n items, beside copies of the history, of
+        4,096 counts and of a 1,024th of the users observed so far.
+        """
+        strength = as_real("weight", weight, minimum=0, exclusive=True)
+        if not np.isfinite(np.float32(strength)) or np.float32(strength) == 0:
+            raise ValueError(f"weight must fit float32, got {strength:g}")
+        with self._writer:
+            state = self._state
+            ordinal = state.catalogue.ordinal("item_id", item_id)
+            self._state = observed(state, state.user(user_id), ordinal, strength)
+
+    def add_items(
+        self,
+        ids: Any,
+        texts: Sequence[str] | None = None,
+        vectors: Any = None,
+        items: Any = None,
+    ) -> None:
+        """Add items, or replace the content and attributes of known ones.
+
+        A new item has no factors until the next training: `search` and `similar_items` find it at
+        once, `recommend` and `rank` only where content (or popularity) has a weight above 0. It
+        can be observed. A removed item that is added again has its old ordinal and factors.
+
+        Parameters
+        ----------
+        ids : array_like (n,), integers or str
+            Distinct.
+        texts : sequence of str (n,), optional
+            Encoded into content vectors by the engine's encoder.
+        vectors : array_like (n, dim), optional
+            Content vectors themselves. An engine with content needs texts or vectors, one
+            without content takes neither.
+        items : frame or mapping of columns, optional
+            Attributes with a column ``item_id``; what an added item lacks is missing (None, NaN).
+
+        Raises
+        ------
+        ValueError, TypeError
+            Wrong arguments; nothing has changed then.
+
+        Notes
+        -----
+        O(n_items dim): the indexes are copied. Add many at once.
+        """
+        state = self._state
+        names = as_id_list("ids", ids, state.catalogue.is_str)
+        if len(set(names.tolist())) != len(names):
+            raise ValueError("ids must not repeat an id")
+        rows = None if items is None else read_columns("items", items, "item_id")
+        columns = {} if rows is None else align_to(names, rows)
+        table = new_vectors(state, len(names), texts, vectors)
+        if not len(names):
+            return
+        with self._writer:
+            as_id_list("ids", names, self._state.catalogue.is_str)
+            self._state = with_items(self._state, names, table, columns)
+
+    def remove_items(self, ids: Any) -> None:
+        """Remove items: no answer that begins after this holds them.
+
+        Users who had them keep that as part of their taste.
+
+        Parameters
+        ----------
+        ids : array_like (n,)
+            Each in the catalogue; may repeat.
+
+        Raises
+        ------
+        UnknownItemError
+            An item is not in the catalogue; nothing has changed then.
+
+        Notes
+        -----
+        O(n_items).
+        """
+        with self._writer:
+            ordinals = self._state.catalogue.known_ordinals("ids", ids)
+            if len(ordinals):
+                self._state = without_items(self._state, np.unique(ordinals))
+
+    # --- files ----------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the engine to one file, complete or not at all.
+
+        Everything is kept, what was observed too; the encoder by reference (paths and digests).
+        Saving runs beside requests and changes and writes the state of the moment it began.
+
+        Raises
+        ------
+        OSError
+            From the system; the file at `path` is then as it was.
+        """
+        state = self._state
+        digest = bundle.save(path, state)
+        self._saved = (state, Path(path).absolute(), digest)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], encoder: Encoder | None = None) -> Engine:
+        """Open a saved engine; its arrays stay in the file, mapped read-only.
+
+        Parameters
+        ----------
+        path : path-like
+        encoder : TextEncoder, optional
+            The encoder to use; its digest must be that of the saved one. When omitted the saved
+            reference is opened when a text first comes.
+
+        Returns
+        -------
+        Engine
+            Its answers have the bits of those of the engine that was saved.
+
+        Raises
+        ------
+        BundleError
+            The file is damaged, foreign or of another version. Nothing in it is ever executed.
+        ValueError
+            `encoder` is another one than the saved.
+        FileNotFoundError
+            There is no such file.
+
+        Notes
+        -----
+        Every byte is read once to verify its digest; neither Numba nor SciPy is imported.
+        """
+        state, digest = bundle.load(path, encoder)
+        return cls(state, (Path(path).absolute(), digest))
+
+    def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
+        if self._saved is None or self._saved[0] is not self._state:
+            raise TypeError(
+                "an engine is pickled as the path of its file: save it first, and after each change"
+            )
+        return _reopened, self._saved[1:]
+
+
+def _reopened(path: Path, digest: str) -> Engine:
+    """Return the engine of a file that was verified before, if it is still that file."""
+    state, _ = bundle.load(path, digest=digest)
+    return Engine(state, (path, digest))
+
+
+_engines = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Give a forked child free locks: the thread that held one was left behind."""
+    for engine in list(_engines):
+        engine._writer = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)

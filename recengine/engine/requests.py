@@ -1,0 +1,266 @@
+"""What an engine is asked: every method reads the state once and answers from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recengine._types import TopK
+from recengine._validation import as_matrix
+from recengine.engine import answers
+from recengine.engine.profiles import Profile
+from recengine.engine.request import Request
+from recengine.engine.retrieve import Filters
+from recengine.engine.state import State
+
+
+class Requests:
+    """The requests of an `Engine`."""
+
+    _state: State
+
+    def recommend(
+        self,
+        user_id: Any,
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        allow: Any = None,
+        deny: Any = None,
+        on_unknown: str = "popular",
+        timeout: float | None = None,
+        trace: bool = False,
+        context: Mapping[str, Any] | None = None,
+    ) -> TopK:
+        """Return the best k items for a user, or for each of many.
+
+        Parameters
+        ----------
+        user_id : int or str, or array_like (n,) of them
+            Many users are answered by one batched search; each row has the bits of its single
+            request.
+        k : int
+            How many, >= 0; may exceed the number of items.
+        exclude_seen : bool
+            Leave out what the user has had.
+        allow, deny : array_like of item ids, optional
+            Only these, not these; for all users alike. Deny wins; unknown ids are ignored.
+        on_unknown : {"popular", "raise"}
+            What to do for a user whom no weighted source knows.
+        timeout : float, optional
+            Seconds, > 0. When they have passed the answer is the best of what was scanned, with
+            ``partial`` set.
+        trace : bool
+            Fill ``trace`` with ``{"ms", "stages": [{"stage", "ms", counts...}]}``.
+        context : None
+            No stage reads a context yet, so one is refused.
+
+        Returns
+        -------
+        TopK
+            ids and scores (k,), or (n, k) for many users; `ordinals` likewise.
+
+        Raises
+        ------
+        UnknownUserError
+            Under ``on_unknown="raise"``; the message names the users.
+        ValueError, TypeError
+            Wrong arguments, ids of another kind (int for str).
+
+        Notes
+        -----
+        One weighted source: one exact search over its items. Several: as long as it takes to
+        certify the best k of the sum, at worst every item scored.
+        """
+        request, state = Request(timeout, trace, context), self._state
+        filters = _filters(state, exclude_seen, allow, deny)
+        return answers.for_users(state, user_id, k, filters, on_unknown, request)
+
+    def recommend_for(
+        self,
+        history: Any,
+        k: int = 10,
+        *,
+        weights: Any = None,
+        exclude_seen: bool = True,
+        allow: Any = None,
+        deny: Any = None,
+        timeout: float | None = None,
+        trace: bool = False,
+        context: Mapping[str, Any] | None = None,
+    ) -> TopK:
+        """Return the best k items for somebody who is known by a history only.
+
+        Parameters
+        ----------
+        history : array_like (n,) of item ids
+            May repeat. The model folds them in; content takes their mean. Where no weighted
+            source knows any of them (an empty history, say) the answer is what is popular.
+        k, exclude_seen, allow, deny, timeout, trace, context
+            As in `recommend`; "seen" is the history.
+        weights : array_like (n,), optional
+            Strength of each, > 0; 1 when omitted. Those of a repeated item are added up.
+
+        Returns
+        -------
+        TopK
+            ids and scores (k,).
+
+        Raises
+        ------
+        UnknownItemError
+            An item is not in the catalogue; the message names it.
+        ValueError, TypeError
+            Wrong arguments.
+        """
+        request, state = Request(timeout, trace, context), self._state
+        filters = _filters(state, exclude_seen, allow, deny)
+        with request.stage("fold_in") as counts:
+            profile = state.fold(_profile(state, history, weights))
+            counts["items"] = len(profile.seen)
+        return answers.for_profile(state, profile, k, filters, request)
+
+    def rank(
+        self,
+        user_id: Any,
+        candidate_ids: Any,
+        k: int | None = None,
+        *,
+        on_unknown: str = "popular",
+        timeout: float | None = None,
+        trace: bool = False,
+        context: Mapping[str, Any] | None = None,
+    ) -> TopK:
+        """Order what another system retrieved for a user.
+
+        Parameters
+        ----------
+        user_id : int or str
+        candidate_ids : array_like (n,) of item ids
+            Taken as a set. Seen items are ranked like others. Items that are not in the catalogue,
+            or of which no weighted source knows anything, cannot be scored: they are left out and
+            the tail is padding.
+        k : int, optional
+            How many, >= 0; as many as there are candidates when omitted.
+        on_unknown, trace, context
+            As in `recommend`.
+        timeout : float, optional
+            Seconds, > 0. Ranking has no partial answer.
+
+        Returns
+        -------
+        TopK
+            ids and scores (k,), the scores with the bits that `recommend` gives them.
+
+        Raises
+        ------
+        DeadlineError
+            The timeout had passed before ranking began.
+        UnknownUserError, ValueError, TypeError
+            As in `recommend`.
+        """
+        request, state = Request(timeout, trace, context), self._state
+        return answers.for_candidates(state, user_id, candidate_ids, k, on_unknown, request)
+
+    def search(
+        self,
+        text: str,
+        k: int = 10,
+        *,
+        allow: Any = None,
+        deny: Any = None,
+        timeout: float | None = None,
+        trace: bool = False,
+        context: Mapping[str, Any] | None = None,
+    ) -> TopK:
+        """Return the k items whose content is nearest to a free text, by cosine.
+
+        Parameters
+        ----------
+        text : str
+            What somebody looks for; the encoder adds its query prompt.
+        k, allow, deny, timeout, trace, context
+            As in `recommend`.
+
+        Returns
+        -------
+        TopK
+            ids and scores (k,).
+
+        Raises
+        ------
+        ValueError
+            The engine has no content or no encoder, or it cannot be opened from a bundle.
+        DeadlineError
+            The timeout passed while the text was encoded, which has no partial answer.
+        """
+        request, state = Request(timeout, trace, context), self._state
+        return answers.for_text(state, text, k, _filters(state, False, allow, deny), request)
+
+    def similar_items(
+        self,
+        item_id: Any,
+        k: int = 10,
+        *,
+        source: str | None = None,
+        allow: Any = None,
+        deny: Any = None,
+        timeout: float | None = None,
+        trace: bool = False,
+        context: Mapping[str, Any] | None = None,
+    ) -> TopK:
+        """Return the k items most like an item, without itself, by the cosine of their vectors.
+
+        Parameters
+        ----------
+        item_id : int or str, or array_like (n,) of them
+        source : {"model", "content"}, optional
+            Whose vectors to compare. When omitted, for each item the source of the highest weight
+            in which it has a vector: an item without factors is compared by content.
+        k, allow, deny, timeout, trace, context
+            As in `recommend`.
+
+        Returns
+        -------
+        TopK
+            ids and scores (k,), or (n, k).
+
+        Raises
+        ------
+        UnknownItemError
+            An item is not in the catalogue, or has no vector in the source.
+        """
+        request, state = Request(timeout, trace, context), self._state
+        filters = _filters(state, False, allow, deny)
+        return answers.for_items(state, item_id, k, source, filters, request)
+
+
+def _filters(state: State, exclude_seen: Any, allow: Any, deny: Any) -> Filters:
+    if not isinstance(exclude_seen, bool | np.bool_):
+        raise TypeError(f"exclude_seen must be a bool, got {type(exclude_seen).__name__}")
+    return Filters(
+        bool(exclude_seen),
+        None if allow is None else _present(state, "allow", allow),
+        None if deny is None else _present(state, "deny", deny),
+    )
+
+
+def _present(state: State, name: str, ids: Any) -> NDArray[np.int64]:
+    ordinals = state.catalogue.ordinals(name, ids)
+    return ordinals[ordinals >= 0]
+
+
+def _profile(state: State, history: Any, weights: Any) -> Profile:
+    """Return the profile of a history: distinct ordinals ascending, weights added up."""
+    ordinals = state.catalogue.known_ordinals("history", history)
+    strengths = np.ones(len(ordinals), np.float32)
+    if weights is not None:
+        strengths = as_matrix("weights", np.asarray(weights)[None], dim=len(ordinals))[0]
+        if len(strengths) and strengths.min() <= 0:
+            raise ValueError(f"weights must be > 0, got {strengths.min()}")
+    seen, places = np.unique(ordinals, return_inverse=True)
+    totals = np.bincount(places, strengths, len(seen)).astype(np.float32)
+    return Profile(seen, totals)
