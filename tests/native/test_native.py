@@ -1,23 +1,20 @@
 """csrc without Python: built with sanitizers, one instruction set per file, and put under stress.
 
-The flags are read from setup.py, the one place that knows them.
+The pool is hurried from many threads and through forks, the kernels get every tail and every size
+of number, in arrays of exactly the promised length.
 """
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+from building import COMPILER, compile_objects, load_build, run
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 SANITIZERS = {
     "asan": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     "tsan": ["-fsanitize=thread"],
@@ -29,56 +26,16 @@ ENVIRONMENT = {
 }
 
 
-def load_build() -> ModuleType:
-    """Return setup.py as a module (it builds nothing when imported)."""
-    spec = spec_from_file_location("recengine_setup", ROOT / "setup.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def compile_objects(build: ModuleType, sources: list[str], flags: list[str], out: Path) -> None:
-    """Compile `sources` (relative to the checkout), each with its own instruction set."""
-
-    def compile_one(source: str) -> None:
-        isa = build.ISA_FLAGS.get(source, [])
-        target = out / f"{Path(source).stem}.o"
-        options = [*build.BASELINE_FLAGS, *build.WARNING_FLAGS, *isa, *flags, "-Icsrc"]
-        run([os.environ.get("CXX", "g++"), *options, "-c", source, "-o", str(target)])
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(compile_one, sources))
-
-
-def run(command: list[str], env: dict[str, str] | None = None) -> str:
-    """Run `command` in the checkout; return what it printed, and show it when it fails."""
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=os.environ | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}"
-    return result.stdout
-
-
 def require_sanitizer(flags: list[str], folder: Path) -> None:
     """Skip where the compiler cannot build a program with these sanitizers."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        pytest.skip(f"no C++ compiler named {compiler}")
+    if shutil.which(COMPILER) is None:
+        pytest.skip(f"no C++ compiler named {COMPILER}")
     empty = folder / "empty.cpp"
     empty.write_text("int main() { return 0; }\n")
-    command = [compiler, *flags, str(empty), "-o", str(folder / "empty")]
+    command = [COMPILER, *flags, str(empty), "-o", str(folder / "empty")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode != 0:
-        pytest.skip(f"{compiler} cannot link with {flags[0]}: {result.stderr.strip()}")
+        pytest.skip(f"{COMPILER} cannot link with {flags[0]}: {result.stderr.strip()}")
 
 
 @pytest.fixture(scope="module", params=sorted(SANITIZERS))
@@ -101,7 +58,7 @@ def test_native_survives_stress(objects: Path, program: str) -> None:
     sanitizer = objects.name.rstrip("0123456789")
     library = [str(p) for p in sorted(objects.glob("*.o")) if not p.name.startswith("stress_")]
     target = str(objects / program)
-    link = [os.environ.get("CXX", "g++"), *SANITIZERS[sanitizer], "-pthread"]
+    link = [COMPILER, *SANITIZERS[sanitizer], "-pthread"]
     run([*link, str(objects / f"{program}.o"), *library, "-o", target])
     command = [target]
     if sanitizer == "tsan":
