@@ -92,7 +92,7 @@ def _as_float32(name: str, value: Any) -> Float32Array:
         else:
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.dtype == np.float32:
-        return np.require(array, np.float32, "CA")
+        return np.require(array, np.float32, ["C", "A"])
     with np.errstate(over="ignore"):
         converted = array.astype(np.float32)
     lost = np.isinf(converted) & np.isfinite(array) if array.dtype.kind == "f" else None

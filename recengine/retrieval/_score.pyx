@@ -64,7 +64,7 @@ def _check_metric(int metric):
         raise ValueError(f"metric must be 0, 1 or 2, got {metric}")
 
 
-def squared_norms(api, const float[:, ::1] vectors):
+def squared_norms(api, const float[:, ::1] vectors not None):
     """Return the canonical x.x of each row, (n,) float64."""
     cdef const NativeApi* native = native_api(api)
     cdef Norms norms
@@ -82,7 +82,7 @@ def squared_norms(api, const float[:, ::1] vectors):
     return out
 
 
-def reach(int metric, const double[::1] sq_norms):
+def reach(int metric, const double[::1] sq_norms not None):
     """Return what the float32 scan needs to know of each item, (n,) float32.
 
     dot: the norm, rounded up. cosine: 1 / norm, 0 for a zero vector, NaN (always re-scored) where

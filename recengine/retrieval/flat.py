@@ -1,0 +1,400 @@
+"""FlatIndex: exact search over vectors held in memory or in a mapped file."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from typing import Any
+
+import numpy as np
+
+from recengine import _native
+from recengine._errors import UnknownItemError
+from recengine._types import (
+    PADDING_ID,
+    Float32Array,
+    IdArray,
+    Int64Array,
+    ItemId,
+    Metric,
+    TopK,
+)
+from recengine._validation import as_choice, as_count, as_ids, as_matrix, as_queries, as_real
+from recengine.data import IdMap
+from recengine.retrieval import _filters, _generation, _persistence, _score, _search, _select
+from recengine.retrieval._stats import SearchStats
+from recengine.retrieval.similarity import METRICS
+
+_indexes: weakref.WeakSet[FlatIndex]
+
+
+class FlatIndex:
+    """Find exactly the best k items of a query.
+
+    Parameters
+    ----------
+    vectors : array_like (n_items, dim)
+        Finite real numbers, read as float32. A read-only, C-contiguous float32 array (a mapped
+        file, say) is borrowed: nobody may write to its memory afterwards. Anything else is
+        copied.
+    ids : array_like (n_items,), optional
+        Distinct int64 (not −1) or str; 0, 1, ... when omitted.
+    metric : {"cosine", "dot", "l2"}
+        Higher scores are better: cosine (0 with a zero vector), inner product, or the negative
+        Euclidean distance.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Wrong shape or dtype, NaN, infinity, dim 0, duplicate ids, the id −1.
+
+    Notes
+    -----
+    A score is the canonical float64 value rounded once to float32, so the score of a pair has the
+    same bits for any batch, thread count, k, filter and SIMD level. Answers are ordered by score,
+    then by ordinal, the number an item was given at its first insert; they equal those of
+    ``tests/oracles.py::search``.
+
+    Memory: the vectors (unless borrowed) and 8 bytes an item for norms, beside the ids. Searches
+    may run from any number of threads, also during `upsert` and `delete`: each one answers from
+    the state that was published when it began. A forked child may search and update at once.
+    """
+
+    def __init__(self, vectors: Any, ids: Any = None, metric: Metric = "cosine") -> None:
+        as_choice("metric", metric, METRICS)
+        table = _own("vectors", vectors)
+        if table.shape[1] == 0:
+            raise ValueError(f"vectors must have dim >= 1, got shape {table.shape}")
+        names = np.arange(len(table)) if ids is None else as_ids("ids", ids)
+        if len(names) != len(table):
+            raise ValueError(f"ids must have one entry per vector ({len(table)}), got {len(names)}")
+        number = METRICS.index(metric)
+        self._begin(_generation.first_generation(table, IdMap(names), number))
+
+    def _begin(self, generation: _generation.Generation) -> None:
+        self._generation = generation
+        self._stats = SearchStats()
+        self._writer = threading.Lock()
+        _indexes.add(self)
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        exclude: Any = None,
+        allow: Any = None,
+        deny: Any = None,
+        min_score: float | None = None,
+        num_threads: int | None = None,
+        timeout: float | None = None,
+    ) -> TopK:
+        """Return the best k items of each query.
+
+        Parameters
+        ----------
+        queries : array_like (dim,) or (n_queries, dim)
+            Finite real numbers, read as float32.
+        k : int
+            How many, >= 0; may exceed the number of items.
+        exclude : list, tuple or sparse matrix, optional
+            What each query must not return: a list of id arrays, one per query (for one (dim,)
+            query its id array alone); or a CSR over ordinals, as ``(indptr, indices)`` or any
+            SciPy sparse matrix of n_queries rows, of which every stored entry counts.
+        allow, deny : array_like of ids, optional
+            Shared by the batch: only these, not these. Deny wins.
+        min_score : float, optional
+            Items below it are not returned. Rounded to float32, as the scores are.
+        num_threads : int, optional
+            Threads of this call; one when omitted.
+        timeout : float, optional
+            Seconds, >= 0. When they have passed the scan stops and the answer is the best of what
+            it had seen, with ``partial`` set.
+
+        Returns
+        -------
+        TopK
+            ids : ndarray (k,) or (n_queries, k), int64 or object (str). scores : float32, same
+            shape. Order is score descending, then ordinal ascending; where fewer than k items are
+            left the tail is id −1 (None for str ids) and score −inf.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Wrong shape, dtype or range; ids of the other kind (int for str); an ordinal out of
+            range; the id −1.
+
+        Notes
+        -----
+        Ids that are not in the index are ignored by all three filters: they cannot be returned.
+        O(n_queries n_items dim) time, or O(n_queries len(allow) dim) when fewer than one item in
+        sixteen is allowed; a filter by ids costs O(n_items / 64 + ids) more.
+        """
+        generation = self._generation
+        table, single = as_queries("queries", queries, dim=generation.dim)
+        count = as_count("k", k)
+        lowest = -np.inf if min_score is None else as_real("min_score", min_score)
+        threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
+        deadline = 0
+        if timeout is not None:
+            deadline = time.monotonic_ns() + int(as_real("timeout", timeout, minimum=0) * 1e9)
+        selection = _filters.select(generation, allow, deny)
+        lists = _filters.exclusions(generation, exclude, len(table), single=single)
+        rows, scores, native = _search.search(
+            _native.api(),
+            generation.metric,
+            table,
+            generation.vectors,
+            generation.sq_norms,
+            generation.reach,
+            count,
+            mask=selection.mask,
+            rows=selection.rows,
+            exclude_indptr=None if lists is None else lists.indptr,
+            exclude_rows=None if lists is None else lists.rows,
+            min_score=lowest,
+            num_threads=threads,
+            deadline_ns=deadline,
+        )
+        self._stats.add(len(table), native)
+        return _answer(generation, rows, scores, single=single, partial=bool(native["partial"]))
+
+    def rank(
+        self, queries: Any, candidates: Any, k: int | None = None, *, num_threads: int | None = None
+    ) -> TopK:
+        """Order the given candidates of each query, best first.
+
+        Parameters
+        ----------
+        queries : array_like (dim,) or (n_queries, dim)
+        candidates : array_like of ids, or a list of them
+            For one (dim,) query its ids; for a batch one id array per query. Taken as sets: an id
+            given twice counts once.
+        k : int, optional
+            How many, >= 0; as many as the longest list of candidates when omitted.
+        num_threads : int, optional
+            Threads of this call; one when omitted.
+
+        Returns
+        -------
+        TopK
+            As `search` over these candidates alone, with the same score bits. Candidates that are
+            not in the index have no vector and are left out: the tail is padding.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Wrong shape, dtype or range; ids of the other kind; the id −1.
+
+        Notes
+        -----
+        O(candidates × dim) time.
+        """
+        generation = self._generation
+        table, single = as_queries("queries", queries, dim=generation.dim)
+        threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
+        lists = _filters.id_lists(generation, "candidates", candidates, len(table), single=single)
+        if k is None:
+            given = [candidates] if single else candidates
+            count = max((len(entry) for entry in given), default=0)
+        else:
+            count = as_count("k", k)
+        pairs = _score.rank(
+            _native.api(),
+            generation.metric,
+            table,
+            generation.vectors,
+            generation.sq_norms,
+            lists.indptr,
+            lists.rows,
+            num_threads=threads,
+        )
+        rows, scores = _select.order(pairs, lists.rows, lists.indptr, count)
+        return _answer(generation, rows, scores, single=single, partial=False)
+
+    def upsert(self, ids: Any, vectors: Any) -> None:
+        """Add items, or replace the vectors of items that are there.
+
+        Parameters
+        ----------
+        ids : array_like (n,)
+            Distinct ids of the index's kind. An id that was deleted returns with its old ordinal;
+            a new one gets the next.
+        vectors : array_like (n, dim)
+            Finite real numbers; copied.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Wrong shape or dtype, NaN, infinity, duplicate ids; nothing has changed then.
+
+        Notes
+        -----
+        O((n_items + n) dim) time and memory: the next generation is built aside and published
+        whole, so searches see all of it or none. Writers wait for each other, readers never.
+        """
+        names = _filters.distinct_ids("ids", ids)
+        table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
+        with self._writer:
+            self._generation = _generation.upserted(self._generation, names, table)
+
+    def delete(self, ids: Any) -> None:
+        """Remove items; the next search no longer returns them.
+
+        Parameters
+        ----------
+        ids : array_like (n,)
+            Distinct ids, each in the index.
+
+        Raises
+        ------
+        UnknownItemError
+            An id is not in the index; nothing has changed then.
+        ValueError, TypeError
+            Duplicate ids, or ids of the other kind.
+
+        Notes
+        -----
+        O(n_items / 64 + n) time. The vector stays in memory, and in a saved file, as a tombstone,
+        and its ordinal is not given to another item.
+        """
+        names = _filters.distinct_ids("ids", ids)
+        with self._writer:
+            self._generation = _generation.deleted(self._generation, names)
+
+    def snapshot(self) -> FlatIndex:
+        """Return an index of the same items that later changes of either leave alone.
+
+        O(1): the vectors are shared until one of the two changes. `stats` begin anew.
+        """
+        index = FlatIndex.__new__(FlatIndex)
+        index._begin(self._generation)
+        return index
+
+    def ordinals(self, ids: Any) -> Int64Array:
+        """Return the ordinal of each id, −1 where it is not in the index.
+
+        Ordinals are what the columns of an `exclude` CSR speak. O(ids).
+        """
+        generation = self._generation
+        return generation.rows_of(as_ids("ids", ids))
+
+    @property
+    def ids(self) -> IdArray:
+        """The ids in the index, ascending by ordinal; int64 or object holding str."""
+        return self._generation.live_ids()
+
+    @property
+    def dim(self) -> int:
+        """The number of components of a vector."""
+        return self._generation.dim
+
+    @property
+    def metric(self) -> Metric:
+        """What a score means: "cosine", "dot" or "l2"."""
+        return METRICS[self._generation.metric]
+
+    @property
+    def n_ordinals(self) -> int:
+        """How many ordinals were ever given: the width of an `exclude` matrix."""
+        return self._generation.n_rows
+
+    @property
+    def stats(self) -> dict[str, Any]:
+        """What the searches of this object did so far, over all threads.
+
+        ``level`` is the SIMD level of the last one; ``searches`` and ``queries`` count calls and
+        their queries; ``scanned`` counts pairs that a float32 scan looked at, ``rescored`` those
+        that were scored exactly; ``partial`` counts answers cut short by a timeout.
+        """
+        return self._stats.snapshot()
+
+    def __len__(self) -> int:
+        return self._generation.n_alive
+
+    def __contains__(self, item_id: object) -> bool:
+        return self._generation.row_of(item_id) >= 0
+
+    def __getitem__(self, item_id: ItemId) -> Float32Array:
+        """Return the vector (dim,) of an item, read-only; UnknownItemError without it."""
+        generation = self._generation
+        row = generation.row_of(item_id)
+        if row < 0:
+            raise UnknownItemError(f"id must be in the index, got {item_id!r}")
+        vector: Float32Array = generation.vectors[row]
+        return vector
+
+    def __repr__(self) -> str:
+        return f"FlatIndex(n_items={len(self)}, dim={self.dim}, metric={self.metric!r})"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the index to one file, complete or not at all.
+
+        Vectors, norms, ids, ordinals and tombstones are kept; `stats` are not. Needs O(n_items)
+        memory beside the index for str ids only.
+        """
+        _persistence.save(path, self._generation)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> FlatIndex:
+        """Open a saved index; its vectors stay in the file, mapped read-only.
+
+        Raises
+        ------
+        BundleError
+            The file is damaged, foreign or of another version. Nothing in it is ever executed.
+        FileNotFoundError
+            There is no such file.
+
+        Notes
+        -----
+        The checksums of all parts are verified, which reads the file once.
+        """
+        index = cls.__new__(cls)
+        index._begin(_persistence.load(path))
+        return index
+
+
+def _own(name: str, value: Any) -> Float32Array:
+    """Return a read-only float32 matrix: the caller's memory only if it is read-only too."""
+    table = as_matrix(name, value)
+    if table.flags.writeable:
+        if isinstance(value, np.ndarray) and np.may_share_memory(table, value):
+            table = table.copy()
+        table.flags.writeable = False
+    return table
+
+
+def _answer(
+    generation: _generation.Generation,
+    rows: Int64Array,
+    scores: Float32Array,
+    *,
+    single: bool,
+    partial: bool,
+) -> TopK:
+    names = generation.ids.ids
+    fill = None if names.dtype == object else PADDING_ID
+    padded = rows < 0
+    if generation.n_rows == 0:
+        ids = np.full(rows.shape, fill, names.dtype)
+    else:
+        ids = names[rows]  # −1 reads the last id, which is then overwritten
+        ids[padded] = fill
+    if single:
+        return TopK(ids[0], scores[0], ordinals=rows[0], partial=partial)
+    return TopK(ids, scores, ordinals=rows, partial=partial)
+
+
+_indexes = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Give a forked child free locks: the thread that held one was left behind."""
+    for index in list(_indexes):
+        index._writer = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
