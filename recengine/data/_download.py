@@ -111,8 +111,12 @@ def _pip_download(requirement: str, into: Path) -> str:
         return "this Python does not know its own executable, so pip cannot be run"
     into.mkdir(exist_ok=True)
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--no-input"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(into), requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    pip = [sys.executable, "-P", "-m", "pip"]  # -P: nothing of the current folder is run
+    command = [*pip, "download", *options, "--dest", str(into), requirement]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"{sys.executable} cannot be run: {error}"
     if done.returncode == 0:
         return ""
     if "No module named pip" in done.stderr:

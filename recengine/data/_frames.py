@@ -104,8 +104,6 @@ def read_table(path: Path, columns: Mapping[str, str | None] | None) -> pl.DataF
 
 
 def _parse_times(text: pl.Series) -> pl.Series:
-    if text.null_count() == len(text):
-        return text.cast(int)
     times = text.str.to_datetime(strict=False, time_zone="UTC")
     lost = times.is_null() & text.is_not_null()
     if lost.any():
@@ -121,6 +119,8 @@ def _column(role: str, series: Mapping[str, nw.Series[Any]], convert: Convert) -
     column = series[role]
     null = np.asarray(column.is_null().to_numpy(), bool)
     dtype = column.dtype
+    if null.all():  # nothing to judge the kind by: text files leave it open
+        return convert(role, np.zeros(len(null), np.int64), null)
     if isinstance(dtype, nw.Categorical | nw.Enum):
         column, dtype = column.cast(nw.String()), nw.String()
     if dtype in (nw.Datetime, nw.Date):

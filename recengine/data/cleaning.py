@@ -11,7 +11,7 @@ import numpy as np
 from recengine._types import Float32Array, Int64Array
 from recengine._validation import as_choice, as_count
 from recengine.data._columns import Column, Mask
-from recengine.data.ids import factorize
+from recengine.data._id_tables import factorize
 
 RULES = {
     "missing": "no user, item, weight or time",

@@ -16,8 +16,9 @@ from recengine._validation import as_indices
 from recengine.data import split
 from recengine.data._columns import id_column, time_column, weight_column
 from recengine.data._frames import raw_from_frame, read_table
+from recengine.data._id_tables import factorize
 from recengine.data.cleaning import CleaningReport, CleaningRules, RawEvents, clean
-from recengine.data.ids import IdMap, factorize
+from recengine.data.ids import IdMap
 
 if TYPE_CHECKING:
     from scipy import sparse
