@@ -132,6 +132,11 @@ class Evaluation(Mapping[str, float]):
             Resamples behind the two quantiles, >= 1.
         random_state : int, Generator or None
             The same number gives the same interval.
+
+        Returns
+        -------
+        Interval
+            (low, high), percentile method.
         """
         values = self._values(metric)
         return bootstrap_mean(
@@ -139,7 +144,18 @@ class Evaluation(Mapping[str, float]):
         )
 
     def standard_error(self, metric: str) -> float:
-        """Return the standard error of a figure over users; NaN for a single user."""
+        """Return the standard error of a figure over users.
+
+        Parameters
+        ----------
+        metric : str
+            As for `interval`.
+
+        Returns
+        -------
+        float
+            The users' standard deviation (n − 1) over √n; NaN for a single user.
+        """
         values = self._values(metric)
         if len(values) < 2:
             return float("nan")
@@ -162,6 +178,10 @@ class Evaluation(Mapping[str, float]):
             Of the same users, in any order, at the same k.
         metric, level, n_resamples, random_state
             As for `interval`.
+
+        Returns
+        -------
+        Comparison
 
         Raises
         ------
@@ -199,6 +219,11 @@ class Evaluation(Mapping[str, float]):
         ----------
         mask : array-like (n_users,), bool
             At least one True.
+
+        Returns
+        -------
+        Evaluation
+            Its coverage counts the lists of these users.
         """
         chosen = np.asarray(mask)
         if chosen.dtype != bool or chosen.shape != (self.n_users,):

@@ -10,12 +10,32 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from recengine._types import PADDING_ID, Float64Array, IdArray, Int64Array
+from recengine._types import PADDING_ID, Float64Array, Int64Array
 from recengine._validation import as_count
+from recengine.evaluation.hit_rows import (
+    BoolArray,
+    as_errors,
+    as_figures,
+    as_hits,
+    as_id_lists,
+    as_totals,
+)
 
-BoolArray = NDArray[np.bool_]
+__all__ = [
+    "average_precision",
+    "coverage",
+    "f1",
+    "hit_rate",
+    "hits",
+    "mae",
+    "ndcg",
+    "precision",
+    "recall",
+    "reciprocal_rank",
+    "rmse",
+]
 
 
 def hits(recommended: ArrayLike, relevant: Sequence[Any]) -> BoolArray:
@@ -33,7 +53,7 @@ def hits(recommended: ArrayLike, relevant: Sequence[Any]) -> BoolArray:
     ndarray of the shape of `recommended`, bool
         Padding is never a hit.
     """
-    lists = _as_id_lists("recommended", recommended)
+    lists = as_id_lists("recommended", recommended)
     rows = np.atleast_2d(lists)
     wanted = [relevant] if lists.ndim == 1 else list(relevant)
     if len(wanted) != len(rows):
@@ -66,8 +86,8 @@ def precision(hits: ArrayLike, k: int | None = None) -> Float64Array:
     ----------
     trec_eval 9.0, measure P.
     """
-    cut, k = _as_hits(hits, k)
-    return _as_figures(cut.sum(-1) / k)
+    cut, k = as_hits(hits, k)
+    return as_figures(cut.sum(-1) / k)
 
 
 def recall(hits: ArrayLike, n_relevant: ArrayLike, k: int | None = None) -> Float64Array:
@@ -89,79 +109,132 @@ def recall(hits: ArrayLike, n_relevant: ArrayLike, k: int | None = None) -> Floa
     ----------
     trec_eval 9.0, measure recall.
     """
-    cut, _ = _as_hits(hits, k)
-    return _as_figures(cut.sum(-1) / _as_totals(n_relevant, cut))
+    cut, _ = as_hits(hits, k)
+    return as_figures(cut.sum(-1) / as_totals(n_relevant, cut))
 
 
 def f1(hits: ArrayLike, n_relevant: ArrayLike, k: int | None = None) -> Float64Array:
     """Return the harmonic mean of precision and recall of each user, 0 without a hit.
 
-    Parameters are those of `recall`.
+    Parameters
+    ----------
+    hits, k
+        As for `precision`.
+    n_relevant
+        As for `recall`.
+
+    Returns
+    -------
+    ndarray (n_users,), float64, or one number
+        In [0, 1].
 
     References
     ----------
     C. J. van Rijsbergen, Information Retrieval, 2nd ed., 1979, chapter 7: 1 − E with β = 1.
     2PR/(P + R) with P = h/k and R = h/n is 2h/(k + n).
     """
-    cut, k = _as_hits(hits, k)
-    return _as_figures(2.0 * cut.sum(-1) / (k + _as_totals(n_relevant, cut)))
+    cut, k = as_hits(hits, k)
+    return as_figures(2.0 * cut.sum(-1) / (k + as_totals(n_relevant, cut)))
 
 
 def ndcg(hits: ArrayLike, n_relevant: ArrayLike, k: int | None = None) -> Float64Array:
     """Return the discounted gain of the first k ranks, over the best that k ranks can hold.
 
     A relevant item at rank r gains 1 / log2(r + 1); the best list has the relevant items first.
-    Parameters are those of `recall`. The value is in [0, 1], and 1 for a best list exactly.
+
+    Parameters
+    ----------
+    hits, k
+        As for `precision`.
+    n_relevant
+        As for `recall`.
+
+    Returns
+    -------
+    ndarray (n_users,), float64, or one number
+        In [0, 1]; 1 exactly for a best list.
 
     References
     ----------
     K. Järvelin and J. Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20,
     2002, section 2, with the discount log2(r + 1) of trec_eval 9.0, measure ndcg_cut.
     """
-    cut, k = _as_hits(hits, k)
+    cut, k = as_hits(hits, k)
     discounts = 1.0 / np.log2(np.arange(2.0, k + 2.0))
     # Both sums run from the first rank on, so that equal lists have equal bits.
     gained = np.cumsum(cut * discounts[: cut.shape[-1]], axis=-1)[..., -1]
-    best = np.cumsum(discounts)[np.minimum(_as_totals(n_relevant, cut), k) - 1]
-    return _as_figures(gained / best)
+    best = np.cumsum(discounts)[np.minimum(as_totals(n_relevant, cut), k) - 1]
+    return as_figures(gained / best)
 
 
 def average_precision(hits: ArrayLike, n_relevant: ArrayLike, k: int | None = None) -> Float64Array:
     """Return the precision at the rank of each relevant item, averaged over *all* of them.
 
     A relevant item beyond rank k counts as 0, so a user with more than k relevant items stays
-    below 1. Parameters are those of `recall`. Its mean over users is MAP.
+    below 1.
+
+    Parameters
+    ----------
+    hits, k
+        As for `precision`.
+    n_relevant
+        As for `recall`.
+
+    Returns
+    -------
+    ndarray (n_users,), float64, or one number
+        In [0, 1]; its mean over users is MAP.
 
     References
     ----------
     trec_eval 9.0, measure map_cut. (Some libraries divide by min(k, n_relevant) instead.)
     """
-    cut, _ = _as_hits(hits, k)
+    cut, _ = as_hits(hits, k)
     ranks = np.arange(1.0, cut.shape[-1] + 1)
     at_hits = np.where(cut, np.cumsum(cut, axis=-1) / ranks, 0.0)
-    return _as_figures(at_hits.sum(-1) / _as_totals(n_relevant, cut))
+    return as_figures(at_hits.sum(-1) / as_totals(n_relevant, cut))
 
 
 def reciprocal_rank(hits: ArrayLike, k: int | None = None) -> Float64Array:
     """Return 1 / the rank of the first relevant item, 0 where the first k ranks have none.
 
-    Parameters are those of `precision`. Its mean over users is MRR.
+    Parameters
+    ----------
+    hits, k
+        As for `precision`.
+
+    Returns
+    -------
+    ndarray (n_users,), float64, or one number
+        0, or in [1/k, 1]; its mean over users is MRR.
 
     References
     ----------
     trec_eval 9.0, measure recip_rank, cut at k.
     """
-    cut, _ = _as_hits(hits, k)
-    return _as_figures(np.where(cut.any(-1), 1.0 / (cut.argmax(-1) + 1.0), 0.0))
+    cut, _ = as_hits(hits, k)
+    return as_figures(np.where(cut.any(-1), 1.0 / (cut.argmax(-1) + 1.0), 0.0))
 
 
 def hit_rate(hits: ArrayLike, k: int | None = None) -> Float64Array:
     """Return 1 where the first k ranks hold a relevant item, else 0.
 
-    Parameters are those of `precision`. trec_eval calls it success.
+    Parameters
+    ----------
+    hits, k
+        As for `precision`.
+
+    Returns
+    -------
+    ndarray (n_users,), float64, or one number
+        0 or 1.
+
+    References
+    ----------
+    trec_eval 9.0, measure success.
     """
-    cut, _ = _as_hits(hits, k)
-    return _as_figures(cut.any(-1))
+    cut, _ = as_hits(hits, k)
+    return as_figures(cut.any(-1))
 
 
 def coverage(recommended: ArrayLike, n_items: int) -> float:
@@ -180,7 +253,7 @@ def coverage(recommended: ArrayLike, n_items: int) -> float:
         In [0, 1].
     """
     n_items = as_count("n_items", n_items, minimum=1)
-    ids = _as_id_lists("recommended", recommended).ravel()
+    ids = as_id_lists("recommended", recommended).ravel()
     distinct = set(ids.tolist() if ids.dtype == object else np.unique(ids).tolist())
     n_found = len(distinct - {PADDING_ID, None})
     if n_found > n_items:
@@ -200,15 +273,23 @@ def rmse(predicted: ArrayLike, actual: ArrayLike) -> float:
     float
         In the unit of the ratings; computed in float64.
     """
-    return float(np.sqrt(np.mean(np.square(_errors(predicted, actual)))))
+    return float(np.sqrt(np.mean(np.square(as_errors(predicted, actual)))))
 
 
 def mae(predicted: ArrayLike, actual: ArrayLike) -> float:
     """Return the mean absolute difference of predicted and actual ratings.
 
-    Parameters and result are those of `rmse`.
+    Parameters
+    ----------
+    predicted, actual
+        As for `rmse`.
+
+    Returns
+    -------
+    float
+        In the unit of the ratings; at most `rmse`.
     """
-    return float(np.mean(np.abs(_errors(predicted, actual))))
+    return float(np.mean(np.abs(as_errors(predicted, actual))))
 
 
 # What `evaluate` calls each metric of a user, given (hits, n_relevant, k).
@@ -221,74 +302,3 @@ PER_USER: dict[str, Callable[[BoolArray, Int64Array, int], Float64Array]] = {
     "mrr": lambda hits, _, k: reciprocal_rank(hits, k),
     "hit_rate": lambda hits, _, k: hit_rate(hits, k),
 }
-
-
-def _as_hits(hits: ArrayLike, k: int | None) -> tuple[BoolArray, int]:
-    """Return (the first k columns of hits, at least one wide; k)."""
-    array = np.asarray(hits)
-    if array.ndim not in (1, 2):
-        raise ValueError(f"hits must be (n_users, k) or (k,), got shape {array.shape}")
-    if array.dtype != bool:
-        if array.size and (array.dtype.kind not in "iu" or array.min() < 0 or array.max() > 1):
-            raise TypeError(f"hits must be bool, or 0 and 1, got dtype {array.dtype}")
-        array = array.astype(bool)
-    k = as_count("k", array.shape[-1] if k is None else k, minimum=1)
-    if array.shape[-1] == 0:
-        array = np.zeros((*array.shape[:-1], 1), bool)
-    return array[..., :k], k
-
-
-def _as_totals(n_relevant: ArrayLike, hits: BoolArray) -> Int64Array:
-    totals = np.asarray(n_relevant)
-    if totals.size and totals.dtype.kind not in "iu":
-        raise TypeError(f"n_relevant must hold integers, got dtype {totals.dtype}")
-    if totals.shape != hits.shape[:-1]:
-        raise ValueError(
-            f"n_relevant must have one entry per row of hits {hits.shape[:-1]}, got {totals.shape}"
-        )
-    if (totals < 1).any():
-        raise ValueError(f"n_relevant must be >= 1, got {totals.min()}")
-    found = hits.sum(-1)
-    if (found > totals).any():
-        worst = np.argmax(found > totals)
-        raise ValueError(
-            f"n_relevant must be >= the hits of its row, got {totals.flat[worst]} "
-            f"for {np.ravel(found)[worst]} hits"
-        )
-    return totals.astype(np.int64)
-
-
-def _as_figures(values: Any) -> Float64Array:
-    """Return float64 values, as a plain number where hits was one list."""
-    figures: Float64Array = np.asarray(values, np.float64)[()]
-    return figures
-
-
-def _as_id_lists(name: str, value: ArrayLike) -> IdArray:
-    array = np.asarray(value)
-    if array.dtype.kind in "UT":
-        array = array.astype(object)
-    if array.size and array.dtype.kind not in "iuO":
-        raise TypeError(f"{name} must hold integer or str ids, got dtype {array.dtype}")
-    if array.ndim not in (1, 2):
-        raise ValueError(f"{name} must be (n_users, k) or (k,), got shape {array.shape}")
-    return array
-
-
-def _errors(predicted: ArrayLike, actual: ArrayLike) -> Float64Array:
-    pair = []
-    for name, value in (("predicted", predicted), ("actual", actual)):
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite, got {array[~np.isfinite(array)].flat[0]}")
-        pair.append(array.astype(np.float64))
-    if pair[0].shape != pair[1].shape:
-        raise ValueError(
-            f"predicted and actual must have one shape, got {pair[0].shape} and {pair[1].shape}"
-        )
-    if not pair[0].size:
-        raise ValueError("predicted must not be empty, got 0 predictions")
-    difference: Float64Array = pair[0] - pair[1]
-    return difference

@@ -121,9 +121,10 @@ def _relevant(
     seen = None if train is None else _pairs(asked, train, numbers, "train")
     liked = test.weights > 0
     width = max(len(numbers), 1)
-    keys = np.unique(_keys(rows[liked], items[liked], width))
+    keys = np.sort(_keys(rows[liked], items[liked], width))
+    keys = keys[np.diff(keys, prepend=-1) > 0]
     if seen is not None:
-        keys = np.setdiff1d(keys, _keys(*seen, width))
+        keys = keys[~_contains(np.sort(_keys(*seen, width)), keys)]
     return keys // width, keys % width
 
 
@@ -182,10 +183,15 @@ def _measured(
 def _hits(
     lists: Int64Array, rows: Int64Array, relevant: tuple[Int64Array, Int64Array], width: int
 ) -> NDArray[np.bool_]:
-    wanted = relevant[0] * width + relevant[1]  # ascending
-    keys = rows[:, None] * width + lists
-    place = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
-    found: NDArray[np.bool_] = (wanted[place] == keys) & (lists >= 0)
+    wanted = relevant[0] * width + relevant[1]
+    return _contains(wanted, rows[:, None] * width + lists) & (lists >= 0)
+
+
+def _contains(ascending: Int64Array, keys: Int64Array) -> NDArray[np.bool_]:
+    if not len(ascending):
+        return np.zeros(keys.shape, bool)
+    place = np.minimum(np.searchsorted(ascending, keys), len(ascending) - 1)
+    found: NDArray[np.bool_] = ascending[place] == keys
     return found
 
 

@@ -33,19 +33,25 @@ class ItemNumbers:
 
     def of(self, name: str, ids: IdArray) -> Int64Array:
         """Return the numbers of ids (n,), −1 for padding."""
-        check_kind(name, ids, self.catalogue)
-        numbers = self._all.indices(ids, missing="mark")
-        strangers = (numbers < 0) & ~is_padding(ids)
-        if strangers.any():
-            self._all = self._all.extended(np.unique(ids[strangers]))
-            numbers = self._all.indices(ids, missing="mark")
+        real = ~is_padding(ids)
+        numbers = np.full(len(ids), -1, np.int64)
+        numbers[real] = self._of_real(name, ids[real])
         return numbers
 
     def of_events(self, name: str, interactions: Interactions) -> Int64Array:
         """Return the number of each event's item."""
         numbers: Int64Array = interactions.item_indices
         if interactions.items is not self.catalogue:
-            numbers = self.of(name, interactions.items.ids)[numbers]
+            numbers = self._of_real(name, interactions.items.ids)[numbers]
+        return numbers
+
+    def _of_real(self, name: str, ids: IdArray) -> Int64Array:
+        check_kind(name, ids, self._all)
+        numbers = self._all.indices(ids, missing="mark")
+        strangers = numbers < 0
+        if strangers.any():
+            self._all = self._all.extended(np.unique(ids[strangers]))
+            numbers = self._all.indices(ids, missing="mark")
         return numbers
 
 

@@ -54,6 +54,10 @@ def figures_table(
         The columns; those of the first evaluation when omitted.
     level, random_state
         As for `Evaluation.interval`.
+
+    Returns
+    -------
+    Table
     """
     first = _first(evaluations)
     columns = list(first) if metrics is None else list(metrics)
@@ -87,6 +91,10 @@ def differences_table(
         Which of them the others are compared with.
     metric, level, random_state
         As for `Evaluation.compare`.
+
+    Returns
+    -------
+    Table
     """
     _first(evaluations)
     if baseline not in evaluations:

@@ -52,7 +52,16 @@ def pack_strings(
 
 
 def unpack_strings(offsets: NDArray[Any], data: NDArray[Any]) -> NDArray[np.object_]:
-    """Return the strings of `pack_strings` as an object array of str and None.
+    """Return the strings of `pack_strings`.
+
+    Parameters
+    ----------
+    offsets, data : ndarray (n + 1,) int64, ndarray (m,) uint8
+
+    Returns
+    -------
+    ndarray (n,), object
+        str and None.
 
     Raises
     ------
@@ -84,7 +93,19 @@ def unpack_strings(offsets: NDArray[Any], data: NDArray[Any]) -> NDArray[np.obje
 
 
 def pack_ids(name: str, ids: IdArray | Sequence[int] | Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Return ids as arrays of a bundle: `name` for int64, ``name/offsets, name/utf8`` for str."""
+    """Return ids as arrays of a bundle.
+
+    Parameters
+    ----------
+    name : str
+        What they are called in the bundle.
+    ids : array-like (n,), integers or str
+
+    Returns
+    -------
+    dict of str to ndarray
+        `name` for int64; ``name/offsets`` and ``name/utf8`` for str.
+    """
     checked = as_ids(name, ids)
     if checked.dtype == np.int64:
         return {name: checked}
@@ -93,7 +114,19 @@ def pack_ids(name: str, ids: IdArray | Sequence[int] | Sequence[str]) -> dict[st
 
 
 def unpack_ids(name: str, arrays: Mapping[str, NDArray[Any]]) -> IdArray:
-    """Return the ids that `pack_ids` stored under `name`: int64, or object holding str.
+    """Return the ids that `pack_ids` stored.
+
+    Parameters
+    ----------
+    name : str
+        The name they were stored under.
+    arrays : mapping of str to ndarray
+        Of a bundle.
+
+    Returns
+    -------
+    ndarray (n,), int64 or object holding str
+        int64 ids are the bundle's own read-only memory.
 
     Raises
     ------
@@ -149,7 +182,19 @@ def pack_columns(prefix: str, columns: Mapping[str, NDArray[Any]]) -> dict[str, 
 
 
 def unpack_columns(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Return the columns that `pack_columns` stored under `prefix`, in their order.
+    """Return the columns that `pack_columns` stored, in their order.
+
+    Parameters
+    ----------
+    prefix : str
+        The prefix they were stored under.
+    arrays : mapping of str to ndarray
+        Of a bundle.
+
+    Returns
+    -------
+    dict of str to ndarray (n,)
+        Numbers and bool are the bundle's own read-only memory; text is object.
 
     Raises
     ------
