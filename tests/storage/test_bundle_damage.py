@@ -54,11 +54,14 @@ def test_intact_file_reads(intact, reread):
     assert_intact(reread(intact))
 
 
-def test_truncation_at_every_length_is_refused(intact, reread):
-    for length in range(len(intact)):
+def test_truncation_at_every_length_is_refused(intact, tmp_path):
+    path = tmp_path / "damaged.rec"
+    path.write_bytes(intact)
+    for length in reversed(range(len(intact))):
+        os.truncate(path, length)
         for verify in (True, False):
             with pytest.raises(BundleError, match=r"damaged\.rec"):
-                reread(intact[:length], verify=verify)
+                read_bundle(path, kind="test", schema=3, verify=verify)
 
 
 def test_bytes_after_the_end_are_refused(intact, reread):
@@ -68,21 +71,25 @@ def test_bytes_after_the_end_are_refused(intact, reread):
 
 
 @pytest.mark.parametrize("flip", [0x01, 0x20, 0x80, 0xFF])
-def test_flip_of_every_byte_is_refused(intact, reread, flip):
-    for place in range(len(intact)):
-        damaged = bytearray(intact)
-        damaged[place] ^= flip
-        with pytest.raises(BundleError, match=r"damaged\.rec"):
-            reread(damaged)
+def test_flip_of_every_byte_is_refused(intact, tmp_path, flip):
+    assert_flips_are_refused(intact, tmp_path, range(len(intact)), flip, verify=True)
 
 
-def test_flip_of_every_byte_of_the_manifest_is_refused_unverified(intact, reread):
+def test_flip_of_every_byte_of_the_manifest_is_refused_unverified(intact, tmp_path):
     end = HEADER.size + HEADER.unpack(intact[: HEADER.size])[2]
-    for place in range(end):
-        damaged = bytearray(intact)
-        damaged[place] ^= 0x04
-        with pytest.raises(BundleError, match=r"damaged\.rec"):
-            reread(damaged, verify=False)
+    assert_flips_are_refused(intact, tmp_path, range(end), 0x04, verify=False)
+
+
+def assert_flips_are_refused(intact, tmp_path, places, flip, *, verify):
+    path = tmp_path / "damaged.rec"
+    path.write_bytes(intact)
+    with path.open("r+b", buffering=0) as stream:
+        for place in places:
+            os.pwrite(stream.fileno(), bytes([intact[place] ^ flip]), place)
+            with pytest.raises(BundleError, match=r"damaged\.rec"):
+                read_bundle(path, kind="test", schema=3, verify=verify)
+            os.pwrite(stream.fileno(), intact[place : place + 1], place)
+    assert path.read_bytes() == intact
 
 
 def test_two_swapped_blocks_are_refused(intact, reread):
