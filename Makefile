@@ -89,19 +89,24 @@ $(STAMPS)/venv:
 
 # The wheel is built once for all targets. build/lib would keep modules that are gone.
 $(STAMPS)/package: $(SOURCES) | $(STAMPS)/venv
-	rm -rf build/lib* $(WHEEL)
-	$(PIP) wheel --quiet --no-deps --wheel-dir $(WHEEL) .
-	$(PIP) install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
+	@echo "building recengine"
+	@rm -rf build/lib* $(WHEEL)
+	@$(PIP) wheel --quiet --no-deps --wheel-dir $(WHEEL) .
+	@$(PIP) install --quiet --no-deps --force-reinstall $(WHEEL)/*.whl
 	@touch $@
 
 # An onnxruntime wheel that is there already stays: the two kinds overwrite each other.
 $(STAMPS)/runtime: | $(STAMPS)/package
-	@if $(PIP) --quiet show onnxruntime onnxruntime-gpu 2>/dev/null | grep -q '^Name:'; then :; \
-	elif nvidia-smi -L >/dev/null 2>&1 || [ -d /proc/driver/nvidia ]; then \
-	  set -x; $(PIP) install --quiet "$$(echo $(WHEEL)/*.whl)[gpu]"; \
-	else set -x; $(PIP) install --quiet "$$(echo $(WHEEL)/*.whl)[cpu]"; fi
+	@if $(PIP) list 2>/dev/null | grep -q '^onnxruntime'; then kind=; \
+	elif nvidia-smi -L >/dev/null 2>&1 || [ -d /proc/driver/nvidia ]; then kind=gpu; \
+	else kind=cpu; fi; \
+	if [ -n "$$kind" ]; then $(call install,$$kind); else echo "onnxruntime is there: kept"; fi
 	@touch $@
 
 $(STAMPS)/demo $(STAMPS)/test $(STAMPS)/check $(STAMPS)/bench: pyproject.toml $(STAMPS)/package | $(STAMPS)/runtime
-	$(PIP) install --quiet "$$(echo $(WHEEL)/*.whl)[$(EXTRAS)]"
+	@$(call install,$(EXTRAS))
 	@touch $@
+
+# The wheel by its path, with extras: pip keeps the copy that is installed and adds what they need.
+install = echo "installing recengine[$(1)] into $(VENV)"; \
+  $(PIP) install --quiet "$$(echo $(WHEEL)/*.whl)[$(1)]"
