@@ -59,7 +59,12 @@ class IdMap:
         return self._ids.dtype == object
 
     def index(self, item_id: Any) -> int:
-        """Return the row number of one id, −1 where it is not here (or of another kind)."""
+        """Return the row number of one id, −1 where it is not here (or of another kind).
+
+        Parameters
+        ----------
+        item_id : int or str
+        """
         return self._table.find_one(item_id)
 
     def indices(self, ids: Any, missing: Literal["raise", "mark"] = "raise") -> Int64Array:
@@ -100,6 +105,10 @@ class IdMap:
 
     def extended(self, new_ids: Any) -> IdMap:
         """Return a map with `new_ids` behind these ids; the old row numbers stay. O(n + m log m).
+
+        Parameters
+        ----------
+        new_ids : array-like (m,), integers or str
 
         Raises
         ------

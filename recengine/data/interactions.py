@@ -261,6 +261,10 @@ class Interactions:
     def history(self, user_id: Any) -> IdArray:
         """Return the item ids of one user's events, oldest first, repeats included.
 
+        Parameters
+        ----------
+        user_id : int or str
+
         Raises
         ------
         UnknownUserError
@@ -304,6 +308,11 @@ class Interactions:
         """Return (train, test): the last `n` events of each user are in test.
 
         Users with n events or fewer stay in train entirely. Last is by time, then by input order.
+
+        Parameters
+        ----------
+        n : int
+            Events of each user to hold out, >= 1.
         """
         held_out = split.last_events(*self.by_user(), n)
         return self.select(~held_out), self.select(held_out)
@@ -313,6 +322,11 @@ class Interactions:
 
         The cut is one moment for everybody, so nothing in train is later than, or as late as,
         anything in test; test grows by the events that share the second of the cut.
+
+        Parameters
+        ----------
+        fraction : float
+            Share of all events to hold out, between 0 and 1.
 
         Raises
         ------

@@ -315,6 +315,11 @@ class ALS:
     def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> ALS:
         """Return the model that `state` described; float32 arrays (mmapped ones too) are borrowed.
 
+        Parameters
+        ----------
+        arrays, meta : mappings
+            The two parts that `state` returned.
+
         Raises
         ------
         ValueError
