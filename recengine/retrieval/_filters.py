@@ -1,8 +1,9 @@
 """Filters: ids that the caller allows, denies or excludes become masks, row lists and CSR.
 
-`allow` and `deny` are shared by a batch and become either a sorted list of rows (few survive: the
-kernel gathers them) or a bitmap (many survive: the kernel masks its blocks). `exclude` differs per
-query and becomes CSR over rows. Ids that are not in the index cannot be returned and are dropped.
+`allow` and `deny` are shared by a batch and become a sorted list of rows where half of them or
+fewer survive (the kernel gathers these), else a bitmap (the kernel masks what its scan nominates).
+`exclude` differs per query and becomes CSR over rows. Ids that are not in the index cannot be
+returned and are dropped.
 """
 
 from __future__ import annotations
@@ -14,24 +15,9 @@ import numpy as np
 
 from recengine._types import IdArray, Int64Array
 from recengine._validation import as_ids
-from recengine.retrieval._generation import (
-    Generation,
-    Words,
-    clear_bits,
-    full_bits,
-    n_words,
-    set_bits,
-)
+from recengine.retrieval._generation import Generation, Selection
 
-GATHER_SHARE = 16  # rows are gathered when fewer than one in this many survives
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which rows a batch may return: at most one of the two is not None."""
-
-    mask: Words | None
-    rows: Int64Array | None
+FEW = 16  # an allow-list shorter than one item in this many never touches anything of O(n_items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +30,21 @@ class Lists:
 
 def select(generation: Generation, allow: Any, deny: Any) -> Selection:
     """Return the rows that `allow` (None: all) holds and `deny` (None: none) does not."""
-    denied = None if deny is None else _live_rows(generation, "deny", deny)
-    if allow is None:
-        return Selection(_masked(generation, generation.alive, denied), None)
-    rows = np.unique(_live_rows(generation, "allow", allow))
-    if len(rows) * GATHER_SHARE >= generation.n_rows:
-        mask = np.zeros(n_words(generation.n_rows), np.uint64)
-        set_bits(mask, rows)
-        return Selection(_masked(generation, mask, denied), None)
-    if denied is not None:
-        rows = np.setdiff1d(rows, denied, assume_unique=False)
-    return Selection(None, rows)
-
-
-def _masked(generation: Generation, mask: Words | None, denied: Int64Array | None) -> Words | None:
-    if denied is None or len(denied) == 0:
-        return mask
-    words = full_bits(generation.n_rows) if mask is None else mask.copy()
-    clear_bits(words, denied)
-    return words
+    if allow is None and deny is None:
+        return generation.selection
+    denied = np.empty(0, np.int64) if deny is None else _live_rows(generation, "deny", deny)
+    if allow is not None:
+        rows = _live_rows(generation, "allow", allow)
+        if len(rows) * FEW < generation.n_rows:
+            return Selection(None, np.setdiff1d(rows, denied))
+        keep = np.zeros(generation.n_rows, bool)
+        keep[rows] = True
+    elif generation.alive is None:
+        keep = np.ones(generation.n_rows, bool)
+    else:
+        keep = generation.alive.copy()
+    keep[denied] = False
+    return Selection.of(keep)
 
 
 def _live_rows(generation: Generation, name: str, ids: Any) -> Int64Array:
@@ -146,8 +128,10 @@ def _from_csr(generation: Generation, indptr: Any, indices: Any, n_queries: int)
 
 def _sorted_within(starts: Int64Array, rows: Int64Array) -> Int64Array:
     """Return the rows, sorted within each query; the same memory where they already are."""
-    falls = np.flatnonzero(rows[1:] < rows[:-1]) + 1
-    if np.isin(falls, starts).all():
+    falls = np.zeros(len(rows) + 1, bool)  # whether row i is smaller than the row before it
+    np.less(rows[1:], rows[:-1], out=falls[1:-1])
+    falls[starts] = False  # between two queries they may
+    if not falls.any():
         return rows
     query = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     return rows[np.lexsort((rows, query))]

@@ -10,11 +10,45 @@ from numpy.typing import NDArray
 
 from recengine import _native
 from recengine._errors import UnknownItemError
-from recengine._types import Float32Array, Float64Array, IdArray, Int64Array
+from recengine._types import (
+    PADDING_ID,
+    Float32Array,
+    Float64Array,
+    IdArray,
+    Int64Array,
+    TopK,
+)
+from recengine._validation import as_matrix
 from recengine.data import IdMap
 from recengine.retrieval import _score
 
-Words = NDArray[np.uint64]  # bit r & 63 of word r >> 6 speaks of row r
+GATHER_SHARE = 2  # rows are gathered, not masked, when at most one in this many may be returned
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which rows a batch may return: by mask, by list, or (both None) all of them.
+
+    Attributes
+    ----------
+    mask : ndarray (ceil(n_rows / 64),), uint64, or None
+        Bit r & 63 of word r >> 6 speaks of row r.
+    rows : ndarray (m,), int64, ascending, or None
+    """
+
+    mask: NDArray[np.uint64] | None
+    rows: Int64Array | None
+
+    @classmethod
+    def of(cls, keep: NDArray[np.bool_]) -> Selection:
+        """Return the selection of the rows marked in `keep` (n_rows,), the cheaper way to scan."""
+        if np.count_nonzero(keep) * GATHER_SHARE <= len(keep):
+            return cls(None, np.flatnonzero(keep))
+        padded = np.pad(keep, (0, -len(keep) % 64))
+        return cls(np.packbits(padded, bitorder="little").view(np.uint64), None)
+
+
+EVERYTHING = Selection(None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +65,11 @@ class Generation:
         What the float32 scan needs to know of each row under the metric (`_score.reach`).
     ids : IdMap
         The id of each row, deleted rows included.
-    alive : ndarray (ceil(n_rows / 64),), uint64, or None
-        Bit r says that row r is not deleted; None when no row is.
+    alive : ndarray (n_rows,), bool, or None
+        Which rows are not deleted; None when no row is.
     n_alive : int
+    selection : Selection
+        The same for the scan.
     metric : int
         The number of the metric in `METRICS`.
     """
@@ -42,8 +78,9 @@ class Generation:
     sq_norms: Float64Array
     reach: Float32Array
     ids: IdMap
-    alive: Words | None
+    alive: NDArray[np.bool_] | None
     n_alive: int
+    selection: Selection
     metric: int
 
     @property
@@ -61,28 +98,50 @@ class Generation:
         rows = self.ids.indices(ids, missing="mark")
         if self.alive is not None:
             known = rows >= 0
-            rows[known] = np.where(bits_at(self.alive, rows[known]), rows[known], -1)
+            rows[known] = np.where(self.alive[rows[known]], rows[known], -1)
         return rows
 
     def row_of(self, item_id: Any) -> int:
         """Return the row of one id, or −1."""
         row = self.ids.index(item_id)
-        if row >= 0 and self.alive is not None and not bits_at(self.alive, np.array([row]))[0]:
-            return -1
-        return row
+        return row if row < 0 or self.alive is None or self.alive[row] else -1
 
     def live_ids(self) -> IdArray:
         """Return the ids that are not deleted, in order of ordinal."""
         if self.alive is None:
             return self.ids.ids
-        return self.ids.ids[bits_at(self.alive, np.arange(self.n_rows))]
+        return self.ids.ids[self.alive]
+
+    def answer(
+        self, rows: Int64Array, scores: Float32Array, *, single: bool, partial: bool = False
+    ) -> TopK:
+        """Return rows (n_queries, k), −1 where padded, as the caller's ids."""
+        names = self.ids.ids
+        fill = None if names.dtype == object else PADDING_ID
+        if self.n_rows == 0:
+            ids = np.full(rows.shape, fill, names.dtype)
+        else:
+            ids = names[rows]  # −1 reads the last id, which is then overwritten
+            ids[rows < 0] = fill
+        if single:
+            return TopK(ids[0], scores[0], ordinals=rows[0], partial=partial)
+        return TopK(ids, scores, ordinals=rows, partial=partial)
+
+
+def owned(name: str, value: Any) -> Float32Array:
+    """Return a read-only float32 matrix: the caller's memory only if it is read-only too."""
+    table = as_matrix(name, value)
+    if table.flags.writeable:
+        if table is value or table.base is not None:
+            table = table.copy()
+        table.flags.writeable = False
+    return table
 
 
 def first_generation(vectors: Float32Array, ids: IdMap, metric: int) -> Generation:
     """Return the state of a new index over read-only `vectors`."""
     norms = _freeze(_score.squared_norms(_native.api(), vectors))
-    reach = _freeze(_score.reach(metric, norms))
-    return Generation(vectors, norms, reach, ids, None, len(vectors), metric)
+    return restored(vectors, norms, ids, None, metric)
 
 
 def upserted(old: Generation, ids: IdArray, vectors: Float32Array) -> Generation:
@@ -96,80 +155,56 @@ def upserted(old: Generation, ids: IdArray, vectors: Float32Array) -> Generation
     norms = _score.squared_norms(_native.api(), vectors)
     fresh = ids[new]
     id_map = IdMap(fresh) if old.n_rows == 0 else old.ids.extended(fresh)
-    alive, n_alive = old.alive, n_rows
-    if alive is not None:
-        alive = _lengthened(alive, n_words(n_rows))
-        n_alive = old.n_alive + len(rows) - int(bits_at(alive, rows).sum())
-        set_bits(alive, rows)
-        _freeze(alive)
+    alive = None if old.alive is None else _with_rows(old.alive, n_rows, rows, True)
     return replace(
         old,
         vectors=_with_rows(old.vectors, n_rows, rows, vectors),
         sq_norms=_with_rows(old.sq_norms, n_rows, rows, norms),
         reach=_with_rows(old.reach, n_rows, rows, _score.reach(old.metric, norms)),
         ids=id_map,
-        alive=alive,
-        n_alive=n_alive,
+        **_liveness(alive, n_rows),
     )
 
 
 def _with_rows(old: Any, n_rows: int, rows: Any, values: Any) -> Any:
     """Return a copy of `old`, `n_rows` long, in which `rows` are `values`."""
-    table = _lengthened(old, n_rows)
+    table = np.empty((n_rows, *old.shape[1:]), old.dtype)
+    table[: len(old)] = old
     table[rows] = values
     return _freeze(table)
 
 
-def _lengthened(old: Any, n_rows: int) -> Any:
-    table = np.zeros((n_rows, *old.shape[1:]), old.dtype)
-    table[: len(old)] = old
-    return table
-
-
 def deleted(old: Generation, ids: IdArray) -> Generation:
-    """Return `old` without these (distinct) items. O(n_rows / 64 + len(ids))."""
+    """Return `old` without these (distinct) items. O(n_rows + len(ids))."""
     rows = old.rows_of(ids)
     if (rows < 0).any():
         lost = ids[rows < 0].tolist()
         raise UnknownItemError(f"ids must be in the index, got {lost[0]!r}")
     if len(rows) == 0:
         return old
-    alive = full_bits(old.n_rows) if old.alive is None else old.alive.copy()
-    clear_bits(alive, rows)
-    return replace(old, alive=_freeze(alive), n_alive=old.n_alive - len(rows))
+    alive = np.ones(old.n_rows, bool) if old.alive is None else old.alive.copy()
+    alive[rows] = False
+    return replace(old, **_liveness(_freeze(alive), old.n_rows))
 
 
-def n_words(n_rows: int) -> int:
-    """Return how many 64-bit words hold one bit per row."""
-    return (n_rows + 63) // 64
+def restored(
+    vectors: Float32Array,
+    sq_norms: Float64Array,
+    ids: IdMap,
+    alive: NDArray[np.bool_] | None,
+    metric: int,
+) -> Generation:
+    """Return a state from the arrays that were saved."""
+    reach = _freeze(_score.reach(metric, sq_norms))
+    whole = Generation(vectors, sq_norms, reach, ids, None, len(vectors), EVERYTHING, metric)
+    return replace(whole, **_liveness(alive, len(vectors)))
 
 
-def full_bits(n_rows: int) -> Words:
-    """Return words whose first `n_rows` bits are set, and no other."""
-    words = np.full(n_words(n_rows), ~np.uint64(0))
-    if n_rows % 64:
-        words[-1] = np.uint64((1 << (n_rows % 64)) - 1)
-    return words
-
-
-def bits_at(words: Words, rows: Int64Array) -> NDArray[np.bool_]:
-    """Return the bit of each row."""
-    hits: NDArray[np.bool_] = (words[rows >> 6] & _bit(rows)) != 0
-    return hits
-
-
-def set_bits(words: Words, rows: Int64Array) -> None:
-    """Set the bit of each row in place."""
-    np.bitwise_or.at(words, rows >> 6, _bit(rows))
-
-
-def clear_bits(words: Words, rows: Int64Array) -> None:
-    """Clear the bit of each row in place."""
-    np.bitwise_and.at(words, rows >> 6, ~_bit(rows))
-
-
-def _bit(rows: Int64Array) -> Words:
-    return np.left_shift(np.uint64(1), (rows & 63).astype(np.uint64))
+def _liveness(alive: NDArray[np.bool_] | None, n_rows: int) -> dict[str, Any]:
+    if alive is None or alive.all():
+        return {"alive": None, "n_alive": n_rows, "selection": EVERYTHING}
+    n_alive = int(np.count_nonzero(alive))
+    return {"alive": alive, "n_alive": n_alive, "selection": Selection.of(alive)}
 
 
 def _freeze(array: Any) -> Any:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from recengine._errors import BundleError
 from recengine.data import IdMap
-from recengine.retrieval import _score
-from recengine.retrieval._generation import Generation, bits_at, n_words
+from recengine.retrieval._generation import Generation, restored
 from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
 
@@ -51,16 +50,10 @@ def load(path: str | os.PathLike[str]) -> Generation:
     _require(path, norms.shape == (n_rows,) and norms.dtype == np.float64, "norms do not fit")
     _require(path, len(ids) == n_rows, "ids do not fit the vectors")
     alive = arrays.get("alive")
-    n_alive = n_rows
     if alive is not None:
-        fits = alive.shape == (n_words(n_rows),) and alive.dtype == np.uint64
+        fits = alive.shape == (n_rows,) and alive.dtype == np.bool_
         _require(path, fits, "tombstones do not fit the vectors")
-        n_alive = int(bits_at(alive, np.arange(n_rows)).sum())
-        beyond = int(np.bitwise_count(alive).sum()) - n_alive
-        _require(path, beyond == 0, "tombstones speak of rows that are not there")
-    number = METRICS.index(metric)
-    reach = _score.reach(number, norms)
-    return Generation(vectors, norms, reach, ids, alive, n_alive, number)
+    return restored(vectors, norms, ids, alive, METRICS.index(metric))
 
 
 def _require(path: str | os.PathLike[str], holds: bool, problem: str) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 from recengine import _native
 from recengine._errors import UnknownItemError
 from recengine._types import (
-    PADDING_ID,
     Float32Array,
     IdArray,
     Int64Array,
@@ -26,8 +25,6 @@ from recengine.data import IdMap
 from recengine.retrieval import _filters, _generation, _persistence, _score, _search, _select
 from recengine.retrieval._stats import SearchStats
 from recengine.retrieval.similarity import METRICS
-
-_indexes: weakref.WeakSet[FlatIndex]
 
 
 class FlatIndex:
@@ -64,7 +61,7 @@ class FlatIndex:
 
     def __init__(self, vectors: Any, ids: Any = None, metric: Metric = "cosine") -> None:
         as_choice("metric", metric, METRICS)
-        table = _own("vectors", vectors)
+        table = _generation.owned("vectors", vectors)
         if table.shape[1] == 0:
             raise ValueError(f"vectors must have dim >= 1, got shape {table.shape}")
         names = np.arange(len(table)) if ids is None else as_ids("ids", ids)
@@ -129,8 +126,9 @@ class FlatIndex:
         Notes
         -----
         Ids that are not in the index are ignored by all three filters: they cannot be returned.
-        O(n_queries n_items dim) time, or O(n_queries len(allow) dim) when fewer than one item in
-        sixteen is allowed; a filter by ids costs O(n_items / 64 + ids) more.
+        O(n_queries n dim) time, where n is the number of items, or of those that `allow` and
+        `deny` leave when half or fewer are left. A filter by ids costs O(n_items) once a call, or
+        O(a log a) for a short `allow` of a ids; O(n_queries k) memory for the answer.
         """
         generation = self._generation
         table, single = as_queries("queries", queries, dim=generation.dim)
@@ -159,7 +157,7 @@ class FlatIndex:
             deadline_ns=deadline,
         )
         self._stats.add(len(table), native)
-        return _answer(generation, rows, scores, single=single, partial=bool(native["partial"]))
+        return generation.answer(rows, scores, single=single, partial=bool(native["partial"]))
 
     def rank(
         self, queries: Any, candidates: Any, k: int | None = None, *, num_threads: int | None = None
@@ -212,7 +210,7 @@ class FlatIndex:
             num_threads=threads,
         )
         rows, scores = _select.order(pairs, lists.rows, lists.indptr, count)
-        return _answer(generation, rows, scores, single=single, partial=False)
+        return generation.answer(rows, scores, single=single)
 
     def upsert(self, ids: Any, vectors: Any) -> None:
         """Add items, or replace the vectors of items that are there.
@@ -257,7 +255,7 @@ class FlatIndex:
 
         Notes
         -----
-        O(n_items / 64 + n) time. The vector stays in memory, and in a saved file, as a tombstone,
+        O(n_items + n) time. The vector stays in memory, and in a saved file, as a tombstone,
         and its ordinal is not given to another item.
         """
         names = _filters.distinct_ids("ids", ids)
@@ -357,38 +355,7 @@ class FlatIndex:
         return index
 
 
-def _own(name: str, value: Any) -> Float32Array:
-    """Return a read-only float32 matrix: the caller's memory only if it is read-only too."""
-    table = as_matrix(name, value)
-    if table.flags.writeable:
-        if isinstance(value, np.ndarray) and np.may_share_memory(table, value):
-            table = table.copy()
-        table.flags.writeable = False
-    return table
-
-
-def _answer(
-    generation: _generation.Generation,
-    rows: Int64Array,
-    scores: Float32Array,
-    *,
-    single: bool,
-    partial: bool,
-) -> TopK:
-    names = generation.ids.ids
-    fill = None if names.dtype == object else PADDING_ID
-    padded = rows < 0
-    if generation.n_rows == 0:
-        ids = np.full(rows.shape, fill, names.dtype)
-    else:
-        ids = names[rows]  # −1 reads the last id, which is then overwritten
-        ids[padded] = fill
-    if single:
-        return TopK(ids[0], scores[0], ordinals=rows[0], partial=partial)
-    return TopK(ids, scores, ordinals=rows, partial=partial)
-
-
-_indexes = weakref.WeakSet()
+_indexes: weakref.WeakSet[FlatIndex] = weakref.WeakSet()
 
 
 def _renew_locks() -> None:

@@ -71,6 +71,10 @@ def test_read_only_input_is_borrowed_and_writable_input_copied(tmp_path):
     mine[:] = 7
     assert mine.flags.writeable
     assert index[0].tolist() == [1, 0, 0]
+    lent = np.eye(3, dtype=np.float32)
+    through = rec.FlatIndex(memoryview(lent), metric="dot")
+    lent[:] = 7
+    assert through[0].tolist() == [1, 0, 0]
     assert index.search([1, 0, 0], 1).scores.tolist() == [1]
 
 

@@ -120,14 +120,14 @@ NORMS = np.full(2, 3.0)
         ({"vectors": VECTORS, "sq_norms": NORMS, **TWINS}, {"metric": "dot"}, "unique"),
         ({"vectors": VECTORS, "sq_norms": NORMS, **MANY}, {"metric": "dot"}, "ids do not fit"),
         (
-            {"vectors": VECTORS, "sq_norms": NORMS, **IDS, "alive": np.zeros(2, np.uint64)},
+            {"vectors": VECTORS, "sq_norms": NORMS, **IDS, "alive": np.zeros(3, bool)},
             {"metric": "dot"},
             "tombstones do not fit",
         ),
         (
-            {"vectors": VECTORS, "sq_norms": NORMS, **IDS, "alive": np.full(1, 7, np.uint64)},
+            {"vectors": VECTORS, "sq_norms": NORMS, **IDS, "alive": np.zeros(2, np.uint8)},
             {"metric": "dot"},
-            "rows that are not there",
+            "tombstones do not fit",
         ),
     ],
 )
