@@ -4,7 +4,8 @@
 #   VENV=path      the environment to use (default .venv)
 #   INSTALLED=1    VENV already holds the package under test: install nothing into it
 #   PYTHON=python  the interpreter that creates VENV (>= 3.11)
-#   ARGS="-k x"    more arguments for pytest, or for the benchmarks
+#   ARGS="-k x"    more arguments for pytest, or for the benchmark
+#   BENCH=file     one benchmark instead of all
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -20,6 +21,7 @@ SOURCES := pyproject.toml setup.py MANIFEST.in README.md LICENSE \
   -o -name '*.pxd' -o -name '*.h' -o -path 'csrc/*.cpp' -o -name py.typed \))
 CYTHON_FILES = $(shell find recengine -name '*.pyx' -o -name '*.pxd')
 CPP_FILES = $(shell find csrc tests/native -name '*.h' -o -name '*.cpp')
+BENCH = $(shell grep -l __main__ benchmarks/*.py)
 CHECKS := check-lint check-format check-types check-cython check-cpp check-architecture
 
 .DEFAULT_GOAL := help
@@ -39,7 +41,7 @@ check: ready-check  ## lint, format, types, architecture: runs all, reports ever
 	@$(MAKE) --no-print-directory --keep-going $(CHECKS)
 
 bench: ready-bench  ## the benchmarks, beside the best peers
-	set -e; for script in benchmarks/*.py; do $(BIN)/python "$$script" $(ARGS); done
+	set -e; for script in $(BENCH); do $(BIN)/python "$$script" $(ARGS); done
 
 clean:  ## remove .venv, build products and caches (downloads stay in the user's cache)
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
