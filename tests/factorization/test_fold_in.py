@@ -1,0 +1,182 @@
+"""fold_in: one user against fixed item factors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import als_oracle
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csr_array
+
+from recengine import NotFittedError
+from recengine.factorization import ALS
+from recengine.factorization._fold_in import solve_user
+
+OBJECTIVES: list[dict[str, Any]] = [
+    {"objective": "implicit", "regularization": 0.05, "alpha": 2.0},
+    {"objective": "ials", "regularization": 0.01},
+    {"objective": "ials", "regularization": 0.02, "frequency_exponent": 0.5, "alpha": 3.0},
+]
+
+
+@pytest.mark.parametrize("options", OBJECTIVES)
+@pytest.mark.parametrize("dim", [1, 3, 4, 16, 31, 64])
+def test_fold_in_equals_the_training_solve(make_matrix: Any, options: Any, dim: int) -> None:
+    matrix = make_matrix(n_items=150, per_user=50)
+    model = ALS(dim, iterations=2, random_state=0, **options).fit(matrix)
+    one_more = ALS(dim, iterations=1, **options).fit(
+        matrix, init=(model.user_factors_, model.item_factors_)
+    )
+    for user in range(0, matrix.shape[0], 7):
+        row = slice(matrix.indptr[user], matrix.indptr[user + 1])
+        got = model.fold_in(matrix.indices[row], matrix.data[row])
+        if options["objective"] == "implicit":  # the same operations in the same order
+            np.testing.assert_array_equal(got, one_more.user_factors_[user])
+        np.testing.assert_allclose(got, one_more.user_factors_[user], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", OBJECTIVES)
+def test_fold_in_equals_oracle(make_matrix: Any, options: Any) -> None:
+    matrix = make_matrix(n_items=150, per_user=50)
+    model = ALS(20, iterations=3, random_state=0, **options).fit(matrix)
+    for row in matrix.toarray()[:20]:
+        got = model.fold_in(np.flatnonzero(row), row[row > 0])
+        want = als_oracle.solve_row(model, row, model.item_factors_)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+        assert got.dtype == np.float32
+        got = model.fold_in(np.flatnonzero(row))
+        want = als_oracle.solve_row(model, row > 0, model.item_factors_)
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def model() -> ALS:
+    dense = np.random.default_rng(3).integers(0, 3, (30, 12)).astype(np.float32)
+    return ALS(5, 0.1, iterations=3, random_state=0).fit(csr_array(dense))
+
+
+@settings(max_examples=60)
+@given(
+    events=st.lists(st.tuples(st.integers(0, 11), st.sampled_from([0.0, 0.25, 1.0, 3.0]))),
+)
+def test_fold_in_sums_repeats_and_drops_zeros(model: ALS, events: list[Any]) -> None:
+    row = np.zeros(12, np.float32)
+    for item, weight in events:
+        row[item] += weight
+    got = model.fold_in([item for item, _ in events], [weight for _, weight in events])
+    want = als_oracle.solve_row(model, row, model.item_factors_)
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_fold_in_without_events_is_zero(model: ALS) -> None:
+    for nothing in ([], np.empty(0, np.int64)):
+        np.testing.assert_array_equal(model.fold_in(nothing), np.zeros(5, np.float32))
+    np.testing.assert_array_equal(model.fold_in([3, 4], [0, 0]), np.zeros(5, np.float32))
+
+
+def test_fold_in_does_not_depend_on_order(model: ALS, rng: Any) -> None:
+    items, weights = np.arange(12), rng.random(12)
+    want = model.fold_in(items, weights)
+    order = rng.permutation(12)
+    np.testing.assert_array_equal(model.fold_in(items[order], weights[order]), want)
+
+
+def test_fold_in_takes_any_integers_and_leaves_them(model: ALS) -> None:
+    want = model.fold_in([1, 5, 2])
+    for dtype in (np.int8, np.uint16, np.int32, np.uint64):
+        given_items = np.array([1, 5, 2], dtype)
+        given_items.flags.writeable = False
+        np.testing.assert_array_equal(model.fold_in(given_items), want)
+    np.testing.assert_array_equal(model.fold_in(np.array([1, 9, 5, 9, 2])[::2]), want)
+
+
+@pytest.mark.parametrize(
+    ("indices", "weights", "error", "message"),
+    [
+        ([12], None, ValueError, r"indices must lie in \[0, 12\), got 12"),
+        ([-1], None, ValueError, r"indices must lie in \[0, 12\), got -1"),
+        ([1.0], None, TypeError, "indices must be 1-D integers"),
+        ([[1]], None, TypeError, "indices must be 1-D integers"),
+        ([1], [1, 2], ValueError, r"weights must have shape \(1,\), got \(2,\)"),
+        ([1], [-2.0], ValueError, "weights must hold weights >= 0, got -2"),
+        ([1], [np.nan], ValueError, "weights must hold finite weights, got nan"),
+        ([1], [np.inf], ValueError, "weights must hold finite weights, got inf"),
+        ([1], [1e39], ValueError, "weights must hold weights that fit float32, got 1e"),
+        ([1], ["a"], TypeError, "weights must hold real numbers"),
+    ],
+)
+def test_fold_in_refuses(
+    model: ALS, indices: Any, weights: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        model.fold_in(indices, weights)
+
+
+def test_fold_in_needs_fit() -> None:
+    with pytest.raises(NotFittedError, match="call fit"):
+        ALS().fold_in([0])
+
+
+def test_fold_in_refuses_a_singular_system() -> None:
+    dense = np.array([[1, 0], [0, 1]], np.float32)
+    fitted = ALS(1, 0.0, iterations=1, random_state=0).fit(csr_array(dense))
+    arrays, meta = fitted.state()
+    arrays |= {"item_factors": np.zeros((2, 1), np.float32), "item_gram": np.zeros((1, 1))}
+    with pytest.raises(ValueError, match=r"regularization must be large enough.* got 0: .*folded"):
+        ALS.from_state(arrays, meta).fold_in([0])
+
+
+def test_solve_user_refuses_wrong_calls() -> None:
+    base, factors = np.eye(3), np.ones((4, 3), np.float32)
+    weights = np.ones(2, np.float32)
+    for rows in ([0, 4], [-1, 0], [2, 1], [1, 1]):
+        with pytest.raises(ValueError, match=r"indices must ascend within \[0, 4\)"):
+            solve_user(base, factors, np.array(rows), weights, 1, 0.1, 1, 0)
+    for bad in (np.eye(2), np.ones((3, 4))):
+        with pytest.raises(ValueError, match="must agree in shape"):
+            solve_user(bad, factors, np.array([0, 1]), weights, 1, 0.1, 1, 0)
+    with pytest.raises(ValueError, match="must agree in shape"):
+        solve_user(base, factors, np.array([0]), weights, 1, 0.1, 1, 0)
+
+
+def test_fold_in_from_threads_equals_serial(model: ALS) -> None:
+    rows = [np.random.default_rng(n).choice(12, 1 + n % 12, replace=False) for n in range(64)]
+    want = [model.fold_in(row) for row in rows]
+    got: list[Any] = [None] * 4
+    gate = threading.Barrier(4)
+
+    def work(number: int) -> None:
+        gate.wait()
+        got[number] = [[model.fold_in(row) for row in rows] for _ in range(5)]
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for repeats in got:
+        for answers in repeats:
+            np.testing.assert_array_equal(answers, want)
+
+
+def test_fold_in_loads_neither_numba_nor_scipy() -> None:
+    program = """
+import sys
+import numpy as np
+from recengine.factorization import ALS
+meta = dict(factors=2, regularization=0.1, alpha=1.0, iterations=1, solver="cholesky",
+            objective="implicit", unobserved_weight=None, frequency_exponent=None,
+            random_state=None)
+items = np.eye(2, dtype=np.float32)
+arrays = dict(user_factors=items, item_factors=items, item_gram=np.eye(2))
+assert ALS.from_state(arrays, meta).fold_in([0]).shape == (2,)
+loaded = {"numba", "scipy", "rich", "onnxruntime", "polars"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
