@@ -228,6 +228,23 @@ def test_array_described_wrong_is_refused(intact, reread, change):
         reread(signed(manifest, data))
 
 
+def test_empty_array_of_an_impossible_shape_is_refused(tmp_path):
+    path = tmp_path / "a.rec"
+    write_bundle(path, {"none": np.empty((0, 3))}, {}, kind="test", schema=3)
+    manifest, data = split(path.read_bytes())
+    manifest["arrays"][0]["shape"] = [0, 2**62, 2**62]
+    path.write_bytes(signed(manifest, data))
+    with pytest.raises(BundleError, match="array 0 is not described right"):
+        read_bundle(path, kind="test", schema=3)
+
+
+def test_bytes_that_no_array_owns_are_refused(intact, reread):
+    manifest, data = split(intact)
+    del manifest["arrays"][-1]
+    with pytest.raises(BundleError, match="its arrays need 128 bytes, not 192"):
+        reread(signed(manifest, data))
+
+
 def test_two_arrays_of_one_name_are_refused(intact, reread):
     manifest, data = split(intact)
     manifest["arrays"][1]["name"] = manifest["arrays"][0]["name"]
