@@ -15,10 +15,16 @@ from recengine.data.cleaning import RULES
 
 KEEP_ALL = CleaningRules(negative_weight=False, explicit_zero=False, duplicate="keep")
 
-ids = st.none() | st.integers(0, 4) | st.sampled_from([-1, 2**63, -(2**63) - 1])
-weights = st.none() | st.sampled_from([1.0, 2.0, 0.5, 0.0, -0.0, -1.0, -2.0, math.nan, math.inf])
-times = st.none() | st.integers(0, 5) | st.just(math.inf)
-rows_of_events = st.lists(st.tuples(ids, ids, weights, times), max_size=25)
+good_ids = st.integers(0, 1)
+good_weights = st.sampled_from([1.0, -1.0, 2.5])
+good_rows = st.tuples(good_ids, good_ids, good_weights, st.integers(0, 3))
+ids = st.none() | good_ids | st.sampled_from([-1, 2**63, -(2**63) - 1])
+weights = good_weights | st.sampled_from([None, 0.0, -0.0, math.nan, math.inf])
+times = st.none() | st.integers(0, 3) | st.just(math.inf)
+# Mostly good rows, so that many meet in one (user, item).
+rows_of_events = st.lists(
+    good_rows | good_rows | good_rows | st.tuples(ids, ids, weights, times), max_size=25
+)
 all_rules = st.builds(
     CleaningRules,
     negative_weight=st.booleans(),
@@ -80,9 +86,7 @@ def clean_by_loop(rows, rules: CleaningRules):
     return [alive[number] for number in sorted(alive)], dropped
 
 
-@settings(max_examples=300)
-@given(rows_of_events, all_rules)
-def test_cleaning_equals_the_loop_and_counts_add_up(rows, rules):
+def assert_equals_the_loop(rows, rules: CleaningRules) -> None:
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], [], []]
     inter = Interactions.from_arrays(*columns, rules=rules)
     expected, dropped = clean_by_loop(rows, rules)
@@ -102,6 +106,18 @@ def test_cleaning_equals_the_loop_and_counts_add_up(rows, rules):
     assert report.n_read == len(rows) == report.n_kept + sum(report.dropped.values())
     assert set(inter.user_indices) == set(range(inter.n_users))
     assert set(inter.item_indices) == set(range(inter.n_items))
+
+
+@settings(max_examples=300)
+@given(rows_of_events, all_rules)
+def test_cleaning_equals_the_loop_and_counts_add_up(rows, rules):
+    assert_equals_the_loop(rows, rules)
+
+
+@given(st.lists(good_rows, min_size=4, max_size=12), st.none() | st.integers(1, 3))
+def test_merging_and_capping_equal_the_loop_where_weights_cancel(rows, cap):
+    rules = CleaningRules(negative_weight=False, max_events_per_user=cap)
+    assert_equals_the_loop(rows, rules)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(-2, 2)), max_size=20))
@@ -141,6 +157,21 @@ def test_sum_stands_at_the_last_time_and_place():
     assert inter.items.ids[inter.item_indices].tolist() == [1, 2]
     assert inter.timestamps.tolist() == [50, 20]
     assert inter.weights.tolist() == [5.0, 1.0]
+
+
+def test_first_and_last_stand_as_they_came():
+    events = ([7, 7, 7], [1, 1, 1], [1.0, 2.0, 4.0], [50, 20, 30])
+    first = Interactions.from_arrays(*events, rules=CleaningRules(duplicate="first"))
+    last = Interactions.from_arrays(*events, rules=CleaningRules(duplicate="last"))
+    assert (first.weights.tolist(), first.timestamps.tolist()) == ([2.0], [20])
+    assert (last.weights.tolist(), last.timestamps.tolist()) == ([1.0], [50])
+
+
+def test_weights_that_cancel_are_explicit_zeros():
+    rules = CleaningRules(negative_weight=False)
+    inter = Interactions.from_arrays([1, 1, 1], [2, 2, 3], [1.5, -1.5, 1.0], rules=rules)
+    assert inter.items.ids.tolist() == [3]
+    assert (inter.report.dropped["duplicate"], inter.report.dropped["explicit_zero"]) == (1, 1)
 
 
 def test_sum_saturates_at_the_largest_float32():
