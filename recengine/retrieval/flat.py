@@ -275,6 +275,10 @@ class FlatIndex:
         """Return the ordinal of each id, −1 where it is not in the index.
 
         Ordinals are what the columns of an `exclude` CSR speak. O(ids).
+
+        Parameters
+        ----------
+        ids : array-like (m,), integers or str
         """
         generation = self._generation
         return generation.rows_of(as_ids("ids", ids))
@@ -332,12 +336,20 @@ class FlatIndex:
 
         Vectors, norms, ids, ordinals and tombstones are kept; `stats` are not. Needs O(n_items)
         memory beside the index for str ids only.
+
+        Parameters
+        ----------
+        path : path-like
         """
         _persistence.save(path, self._generation)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> FlatIndex:
         """Open a saved index; its vectors stay in the file, mapped read-only.
+
+        Parameters
+        ----------
+        path : path-like
 
         Raises
         ------
