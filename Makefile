@@ -13,6 +13,7 @@ ARGS ?=
 INSTALLED ?=
 
 BIN := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMPS := $(VENV)/.recengine
 WHEEL := $(STAMPS)/wheel

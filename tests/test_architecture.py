@@ -218,9 +218,11 @@ def undocumented(name: str, value: Any) -> list[str]:
         return _unsaid(name, value, returns=True)
     doc = inspect.cleandoc(value.__doc__ or "")
     missing = [] if doc else [f"{name}: no docstring"]
-    if doc and _arguments(value.__init__) and not issubclass(value, Exception):
+    by_caller = not issubclass(value, Exception) and "made by" not in doc.partition("\n\n")[0]
+    if doc and by_caller and _arguments(value.__init__):
         missing += [] if _has_section(doc, "Parameters", "Attributes") else [f"{name}: Parameters"]
-    for member, raw in vars(value).items():
+    own = [kind for kind in value.__mro__ if kind.__module__.startswith(("recengine", __name__))]
+    for member, raw in (pair for kind in own for pair in vars(kind).items()):
         inner = raw.__func__ if isinstance(raw, classmethod | staticmethod) else raw
         if member.startswith("_"):
             continue
