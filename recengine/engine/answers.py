@@ -150,7 +150,7 @@ def for_items(
             result.put(rows, search(index, vectors, count, itself, filters, request))
             counts["queries"], counts["items"] = len(rows), len(index)
     if left.any():
-        lost = state.catalogue.ids_of(ordinals[left])[0]
+        lost = state.catalogue.ids_of(ordinals[left]).tolist()[0]
         raise UnknownItemError(
             f"item_id must have a vector in {_names(state, source)}, got {lost!r}"
         )

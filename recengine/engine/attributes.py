@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import IdArray, Int64Array
-from recengine._validation import as_ids
 from recengine.data import IdMap
+from recengine.engine.identity import as_id_list
 
 Columns = dict[str, NDArray[Any]]
 _EXACT = 2**53
 
 
-def read_columns(name: str, frame: Any, key: str) -> tuple[IdArray, Columns]:
-    """Return (the ids of the rows, the other columns) of a frame.
+def read_columns(name: str, frame: Any, key: str, ids: IdArray) -> Columns:
+    """Return the columns of a frame in the order of `ids`, missing where an id has no row.
 
     Parameters
     ----------
@@ -26,19 +26,22 @@ def read_columns(name: str, frame: Any, key: str) -> tuple[IdArray, Columns]:
     frame : pandas, polars or Arrow frame, or mapping of str to array
         One row per id.
     key : str
-        The column of ids, ``"item_id"`` or ``"user_id"``.
+        The column of ids, ``"item_id"`` or ``"user_id"``; it is not returned.
+    ids : ndarray (n,)
+        Rows of other ids are left out.
     """
     columns = _as_mapping(name, frame)
     if key not in columns:
         raise ValueError(f"{name} must have a column {key!r}, got {list(columns)}")
-    ids = as_ids(f"{name}[{key!r}]", columns[key])
-    if len(set(ids.tolist())) != len(ids):
+    is_str = bool(ids.dtype == object) if len(ids) else None
+    keys = as_id_list(f"{name}[{key!r}]", columns[key], is_str)
+    if len(set(keys.tolist())) != len(keys):
         raise ValueError(f"{name}[{key!r}] must not repeat an id")
     kept: Columns = {}
     for label, values in columns.items():
         if label != key:
-            kept[label] = _as_column(f"{name}[{label!r}]", values, len(ids))
-    return ids, kept
+            kept[label] = _as_column(f"{name}[{label!r}]", values, len(keys))
+    return align(kept, IdMap(keys).indices(ids, missing="mark"))
 
 
 def align(columns: Columns, positions: Int64Array) -> Columns:
@@ -48,11 +51,6 @@ def align(columns: Columns, positions: Int64Array) -> Columns:
     booleans becomes float64 where something is missing.
     """
     return {label: _aligned(label, values, positions) for label, values in columns.items()}
-
-
-def align_to(ids: IdArray, rows: tuple[IdArray, Columns]) -> Columns:
-    """Return the columns of `rows` in the order of `ids`, missing where an id has no row."""
-    return align(rows[1], IdMap(rows[0]).indices(ids, missing="mark"))
 
 
 def updated(columns: Columns, n_rows: int, places: Int64Array, new: Columns) -> Columns:

@@ -11,7 +11,7 @@ import numpy as np
 from recengine._types import Float32Array
 from recengine._validation import as_matrix, as_real
 from recengine.data import IdMap, Interactions
-from recengine.engine.attributes import Columns, align_to, read_columns
+from recengine.engine.attributes import Columns, read_columns
 from recengine.engine.catalogue import Catalogue
 from recengine.engine.encoder import Encoder, EncoderSlot
 from recengine.engine.popularity import Popularity
@@ -125,4 +125,4 @@ def _histories(inter: Interactions, factors: Float32Array | None) -> Histories:
 
 
 def _columns(name: str, frame: Any, key: str, ids: IdMap) -> Columns:
-    return {} if frame is None else align_to(ids.ids, read_columns(name, frame, key))
+    return {} if frame is None else read_columns(name, frame, key, ids.ids)

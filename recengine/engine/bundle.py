@@ -188,8 +188,14 @@ def _columns(name: str, arrays: Arrays, n_rows: int | None) -> Arrays:
 
 
 def _reference(described: Any) -> Any:
-    if described is not None and {"class", "digest", "dim", "reference"} - described.keys():
+    if described is None:
+        return None
+    kinds = {"class": str, "digest": str, "dim": int, "reference": dict | None}
+    if not isinstance(described, dict) or described.keys() != kinds.keys():
         raise ValueError("its encoder is not described")
+    for name, kind in kinds.items():
+        if not isinstance(described[name], kind):
+            raise ValueError(f"its encoder's {name} is {described[name]!r}")
     return described
 
 

@@ -47,7 +47,7 @@ class EncoderSlot:
     @classmethod
     def of(cls, encoder: Encoder, dim: int) -> EncoderSlot:
         """Return the slot of an encoder whose vectors must have `dim` components."""
-        for name in ("encode", "encode_query"):
+        for name in ("encode_query", "encode"):
             if not callable(getattr(encoder, name, None)):
                 raise TypeError(f"encoder must have {name}(), got {type(encoder).__name__}")
         if encoder.dim != dim:

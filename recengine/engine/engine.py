@@ -14,7 +14,7 @@ import numpy as np
 from recengine._validation import as_real
 from recengine.data import Interactions
 from recengine.engine import bundle
-from recengine.engine.attributes import align_to, read_columns
+from recengine.engine.attributes import read_columns
 from recengine.engine.build import first_state
 from recengine.engine.contents import Contents
 from recengine.engine.encoder import Encoder
@@ -24,6 +24,7 @@ from recengine.engine.sources import FactorModel
 from recengine.engine.state import State
 from recengine.engine.update import new_vectors, observed, with_items, without_items
 
+_LEAST, _MOST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
 _engines: weakref.WeakSet[Engine]
 
 
@@ -132,7 +133,7 @@ class Engine(Requests, Contents):
         4,096 counts and of a 1,024th of the users observed so far.
         """
         strength = as_real("weight", weight, minimum=0, exclusive=True)
-        if not np.isfinite(np.float32(strength)) or np.float32(strength) == 0:
+        if not _LEAST <= strength <= _MOST:
             raise ValueError(f"weight must fit float32, got {strength:g}")
         with self._writer:
             state = self._state
@@ -177,8 +178,7 @@ class Engine(Requests, Contents):
         names = as_id_list("ids", ids, state.catalogue.is_str)
         if len(set(names.tolist())) != len(names):
             raise ValueError("ids must not repeat an id")
-        rows = None if items is None else read_columns("items", items, "item_id")
-        columns = {} if rows is None else align_to(names, rows)
+        columns = {} if items is None else read_columns("items", items, "item_id", names)
         table = new_vectors(state, len(names), texts, vectors)
         if not len(names):
             return
@@ -217,6 +217,10 @@ class Engine(Requests, Contents):
 
         Everything is kept, what was observed too; the encoder by reference (paths and digests).
         Saving runs beside requests and changes and writes the state of the moment it began.
+
+        Parameters
+        ----------
+        path : path-like
 
         Raises
         ------

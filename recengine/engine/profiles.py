@@ -37,7 +37,7 @@ class Profile:
         place = int(np.searchsorted(self.seen, ordinal))
         if place < len(self.seen) and self.seen[place] == ordinal:
             weights = self.weights.copy()
-            weights[place] += np.float32(weight)
+            weights[place] = saturated(np.float64(weights[place]) + weight)
             return Profile(self.seen, weights, self.factors)
         seen = np.empty(len(self.seen) + 1, np.int64)
         weights = np.empty(len(seen), np.float32)
@@ -50,6 +50,11 @@ class Profile:
         """Tell whether the item is in the history. O(log n)."""
         place = int(np.searchsorted(self.seen, ordinal))
         return place < len(self.seen) and int(self.seen[place]) == ordinal
+
+
+def saturated(weights: Any) -> Any:
+    """Return float64 weights as float32, at most the largest finite one."""
+    return np.minimum(weights, float(np.finfo(np.float32).max)).astype(np.float32)
 
 
 EMPTY = Profile(np.empty(0, np.int64), np.empty(0, np.float32))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recengine._types import TopK
 from recengine._validation import as_matrix
 from recengine.engine import answers
-from recengine.engine.profiles import Profile
+from recengine.engine.profiles import Profile, saturated
 from recengine.engine.request import Request
 from recengine.engine.retrieve import Filters
 from recengine.engine.state import State
@@ -262,5 +262,4 @@ def _profile(state: State, history: Any, weights: Any) -> Profile:
         if len(strengths) and strengths.min() <= 0:
             raise ValueError(f"weights must be > 0, got {strengths.min()}")
     seen, places = np.unique(ordinals, return_inverse=True)
-    totals = np.bincount(places, strengths, len(seen)).astype(np.float32)
-    return Profile(seen, totals)
+    return Profile(seen, saturated(np.bincount(places, strengths, len(seen))))

@@ -104,4 +104,7 @@ def refuse_unknown(user_ids: list[ItemId], known: Any) -> None:
     missing = [user for user, is_known in zip(user_ids, known, strict=True) if not is_known]
     if missing:
         shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
-        raise UnknownUserError(f"user_id must have a history, got {len(missing)} without: {shown}")
+        raise UnknownUserError(
+            f"user_id must have a history that a weighted source knows, got {len(missing)} "
+            f"without: {shown}"
+        )
