@@ -46,7 +46,12 @@ class Contents:
         return None if slot.reference is None else slot.get("encoder")
 
     def history(self, user_id: Any) -> tuple[IdArray, NDArray[np.float32]]:
-        """Return (ids of the items a user has had, weights), by ordinal; empty if unknown."""
+        """Return (ids of the items a user has had, weights), by ordinal; empty if unknown.
+
+        Parameters
+        ----------
+        user_id : int or str
+        """
         state = self._state
         profile = state.profiles.get(state.user(user_id))
         if profile is None:
@@ -55,6 +60,11 @@ class Contents:
 
     def item_attributes(self, ids: Any = None) -> Columns:
         """Return the attribute columns of some items, or of all in the order of `item_ids`.
+
+        Parameters
+        ----------
+        ids : array-like (n,), optional
+            Item ids; may repeat.
 
         Returns
         -------
@@ -72,7 +82,13 @@ class Contents:
         return catalogue.attributes(catalogue.known_ordinals("ids", ids))
 
     def user_attributes(self, ids: Any) -> Columns:
-        """Return the attribute columns of some users; missing for those the build did not know."""
+        """Return the attribute columns of some users; missing for those the build did not know.
+
+        Parameters
+        ----------
+        ids : array-like (n,)
+            User ids; may repeat.
+        """
         state = self._state
         names = as_id_list("ids", ids, state.profiles.is_str)
         rows = state.profiles.users.indices(names, missing="mark")
