@@ -1,0 +1,72 @@
+"""The options of ALS, for every command that trains one; what is omitted is ALS's own default."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from recengine.factorization import ALS
+
+
+class Objective(StrEnum):
+    """The objectives of ALS."""
+
+    implicit = "implicit"
+    ials = "ials"
+
+
+PANEL = "ALS"
+Factors = Annotated[
+    int | None,
+    typer.Option(help="Numbers that describe a user or an item (64).", rich_help_panel=PANEL),
+]
+Regularization = Annotated[
+    float | None, typer.Option(help="Weight of the squared norms (0.01).", rich_help_panel=PANEL)
+]
+Alpha = Annotated[
+    float | None,
+    typer.Option(help="What every weight is multiplied with (1).", rich_help_panel=PANEL),
+]
+Iterations = Annotated[int | None, typer.Option(help="Epochs (15).", rich_help_panel=PANEL)]
+Objectives = Annotated[
+    Objective | None, typer.Option(help="What is minimised (implicit).", rich_help_panel=PANEL)
+]
+UnobservedWeight = Annotated[
+    float | None,
+    typer.Option(help="ials: weight of all pairs (0.1).", rich_help_panel=PANEL),
+]
+FrequencyExponent = Annotated[
+    float | None,
+    typer.Option(help="ials: regularization by frequency (1).", rich_help_panel=PANEL),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(help="The same seed gives the same bits (0).", rich_help_panel=PANEL),
+]
+
+
+def given_options(**options: Any) -> dict[str, Any]:
+    """Return the options that were given, as arguments of ALS."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if "objective" in given:
+        given["objective"] = given["objective"].value
+    if "seed" in given:
+        given["random_state"] = given.pop("seed")
+    return given
+
+
+def refuse(given: dict[str, Any]) -> None:
+    """Refuse options of ALS where none is trained: nothing is accepted and ignored."""
+    if given:
+        name = next(iter(given)).replace("random_state", "seed").replace("_", "-")
+        raise typer.BadParameter(f"--{name} is about --model als, which is not asked for")
+
+
+def make_als(given: dict[str, Any]) -> ALS:
+    """Return an ALS that is not fitted yet."""
+    from recengine.factorization import ALS
+
+    return ALS(**{"random_state": 0, **given})
