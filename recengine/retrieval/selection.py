@@ -99,7 +99,6 @@ def merge_topk(parts: Sequence[TopK], k: int) -> TopK:
     ordinals = _stack([part.ordinals for part in parts], np.int64)
     scores = _stack([part.scores for part in parts], np.float32)
     keys = ids if ids.dtype != object else _number_strings(ids)
-    ordinals = np.where(keys == PADDING_ID, -1, ordinals)
     at = _select.merge(scores, ordinals, np.ascontiguousarray(keys), count)
     padded = at < 0
     merged = (

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recengine as rec
+from recengine.retrieval import _score, _search
 
 
 def test_result_unpacks_ids_first_and_carries_ordinals():
@@ -120,6 +121,60 @@ def test_delete_and_upsert_keep_ordinals():
     with pytest.raises(rec.UnknownItemError, match="ids must be in the index, got 13"):
         index.delete([10, 13])
     assert 10 in index
+
+
+@pytest.mark.parametrize("metric", oracles.METRICS)
+def test_upserted_index_is_the_index_of_the_same_vectors(rng, metric):
+    before = rng.standard_normal((70, 9)).astype(np.float32)
+    after = np.concatenate([before, 1e3 * rng.standard_normal((30, 9)).astype(np.float32)])
+    after[10:40] = rng.standard_normal((30, 9)) * 1e-3
+    after[55] = 0
+    index = rec.FlatIndex(before, metric=metric)
+    changed = [*range(39, 9, -1), *range(70, 100), 55]
+    index.upsert(changed, after[changed])
+    fresh = rec.FlatIndex(after, metric=metric)
+    for part in ("vectors", "sq_norms", "reach"):
+        ours, theirs = (getattr(one._generation, part) for one in (index, fresh))
+        np.testing.assert_array_equal(ours, theirs)
+        assert not ours.flags.writeable
+    queries = rng.standard_normal((5, 9)).astype(np.float32)
+    oracles.assert_same_topk(index.search(queries, 100), fresh.search(queries, 100))
+
+
+def test_num_threads_reaches_the_kernels(monkeypatch):
+    index, seen = rec.FlatIndex(np.eye(3)), []
+
+    def spy(module, name):
+        original = getattr(module, name)
+
+        def call(*arguments, num_threads, **options):
+            seen.append((name, num_threads))
+            return original(*arguments, num_threads=num_threads, **options)
+
+        monkeypatch.setattr(module, name, call)
+
+    spy(_search, "search")
+    spy(_score, "rank")
+    spy(_score, "pairwise")
+    for asked, wanted in ((None, 1), (1, 1), (3, 3)):
+        seen.clear()
+        index.search(np.eye(3), 1, num_threads=asked)
+        index.rank(np.eye(3), [[0], [1], [2]], num_threads=asked)
+        rec.cosine_similarity(np.eye(3), np.eye(3), num_threads=asked)
+        assert seen == [("search", wanted), ("rank", wanted), ("pairwise", wanted)]
+
+
+def test_a_snapshot_and_its_origin_change_apart():
+    index = rec.FlatIndex(np.eye(3), ids=["a", "b", "c"], metric="dot")
+    index.search(np.ones(3), 1)
+    copy = index.snapshot()
+    assert np.shares_memory(copy["a"], index["a"])
+    assert copy.stats["searches"] == 0
+    index.delete(["a"])
+    copy.upsert(["d"], np.ones((1, 3)))
+    assert index.ids.tolist() == ["b", "c"]
+    assert copy.ids.tolist() == ["a", "b", "c", "d"]
+    assert copy.metric == "dot"
 
 
 def test_an_index_may_begin_empty_and_take_str_ids():

@@ -8,8 +8,10 @@ import pytest
 import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from native_calls import words
 
 import recengine as rec
+from recengine.retrieval._generation import Selection
 
 N, DIM = 200, 5
 
@@ -171,6 +173,20 @@ def test_empty_filters_filter_nothing():
     plain = index.search(queries, 5)
     for options in ({"deny": []}, {"exclude": [[], []]}, {"exclude": ([0, 0, 0], [])}):
         oracles.assert_same_topk(index.search(queries, 5, **options), plain)
+
+
+@pytest.mark.parametrize("n_rows", [1, 63, 64, 65, 130])
+def test_selection_lists_half_or_fewer_rows_and_masks_more(n_rows):
+    for n_kept in range(n_rows + 1):
+        keep = np.zeros(n_rows, bool)
+        keep[np.random.default_rng(n_kept).permutation(n_rows)[:n_kept]] = True
+        selection = Selection.of(keep)
+        if 2 * n_kept <= n_rows:
+            assert selection.mask is None
+            np.testing.assert_array_equal(selection.rows, np.flatnonzero(keep))
+        else:
+            assert selection.rows is None
+            np.testing.assert_array_equal(selection.mask, words(keep))
 
 
 @pytest.mark.parametrize("n_allowed", [1, 12, 13, 99, 100, 101, N])
