@@ -50,10 +50,8 @@ def encode(
     elapsed = time.perf_counter() - start
     with replacing(vectors) as stream:
         np.save(stream, matrix, allow_pickle=False)
-    screen = console()
-    rate = len(lines) / elapsed if elapsed else 0.0
-    screen.print(
-        f"[bold]{vectors}[/bold]  {size(vectors.stat().st_size)}, {len(lines):,} texts x "
-        f"{opened.dim}, {duration(elapsed)} on {opened.device} ({rate:,.0f} texts/s)"
+    console().print(
+        f"{vectors}  {size(vectors.stat().st_size)}, {len(lines):,} texts x {opened.dim}, "
+        f"{duration(elapsed)} on {opened.device} ({len(lines) / elapsed:,.0f} texts/s)",
+        markup=False,
     )
-    screen.print(f"Why {opened.device}: {opened.reason}", style="dim", markup=False)

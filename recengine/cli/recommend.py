@@ -23,7 +23,7 @@ def recommend(
     ],
     user: Annotated[
         str | None,
-        typer.Argument(metavar="[USER]", help="The user's id; popular items if it is unknown."),
+        typer.Argument(metavar="USER", help="The user's id; popular items if it is unknown."),
     ] = None,
     history: Annotated[
         str | None,

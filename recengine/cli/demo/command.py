@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,8 +69,6 @@ def demo(
 
 
 def _check_extras() -> None:
-    from importlib.util import find_spec
-
     missing = [extra for module, extra in NEEDED.items() if find_spec(module) is None]
     if missing:
         raise ImportError(

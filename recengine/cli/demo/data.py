@@ -26,7 +26,7 @@ def show(stage: Stage) -> Movies:
     for name in NAMES:
         with waiting(f"fetching {name}"):
             folder = sources.fetch(name, progress=lambda line: stage.note(f"  {line}"))
-        stage.console.print(f"  [green]✓[/green] [bold]{name}[/bold]  {folder}")
+        stage.done(name, str(folder))
         stage.remark(sources.SOURCES[name].notice)
     stage.console.print()
     with stage.step("read and clean 100,000 ratings"):

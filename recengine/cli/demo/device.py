@@ -15,15 +15,15 @@ def show(stage: Stage, trained: Trained) -> None:
         'or refused with the reason; `device="auto"` may fall back, and says why.'
     )
     encoder = trained.encoder
-    stage.console.print('[bold]device="auto"[/bold] gave ' + f"[bold green]{encoder.device}[/]:")
-    stage.console.print(f"  {encoder.reason}", markup=False)
+    stage.say(('device="auto"', "bold"), " gave ", (encoder.device, "bold green"), ":")
+    stage.remark(encoder.reason)
     stage.console.print()
     try:
         asked = TextEncoder.open(NAME, device="cuda")
     except DeviceError as error:
-        stage.console.print('[bold]device="cuda"[/bold] was [bold yellow]refused[/]:')
-        stage.console.print(f"  DeviceError: {error}", markup=False)
+        stage.say(('device="cuda"', "bold"), " was ", ("refused", "bold yellow"), ":")
+        stage.remark(f"DeviceError: {error}")
     else:
-        stage.console.print(f'[bold]device="cuda"[/bold] gave [bold green]{asked.device}[/].')
+        stage.say(('device="cuda"', "bold"), " gave ", (asked.device, "bold green"), ".")
     stage.console.print()
     stage.note("`recengine doctor` tries every device of this machine.")

@@ -36,7 +36,7 @@ def show(stage: Stage, trained: Trained, quality: Quality) -> None:
     after = engine.recommend(user, K)
     answered = time.perf_counter()
 
-    stage.console.print(f"The new user now watches [bold]{movies.title(chosen)}[/bold].")
+    stage.say(f"New user {user} now watches ", (movies.title(chosen), "bold"), ".")
     rows = [
         (
             str(place + 1),

@@ -47,6 +47,16 @@ class Stage:
         """Print a remark below a table."""
         self.console.print(code(text, "dim"))
 
+    def say(self, *parts: str | tuple[str, str]) -> None:
+        """Print a line of texts and (text, style) pairs, as they are."""
+        from rich.text import Text
+
+        self.console.print(Text.assemble(*parts))
+
+    def done(self, what: str, detail: str) -> None:
+        """Print that something is there."""
+        self.say(("  ✓ ", "green"), (what, "bold"), f"  {detail}")
+
     def remark(self, text: str) -> None:
         """Print something that belongs to the line above, further in."""
         from rich.padding import Padding
@@ -56,16 +66,12 @@ class Stage:
     @contextmanager
     def step(self, what: str) -> Iterator[None]:
         """Do something that takes a while; print it with its time."""
-        from rich.text import Text
-
         start = time.perf_counter()
         with waiting(what):
             yield
         elapsed = duration(time.perf_counter() - start)
         dots = " " + "·" * (STEP_WIDTH - len(what) - 2)
-        self.console.print(
-            Text.assemble(("  ✓ ", "green"), what, (dots, "dim"), (f"{elapsed:>10}", "bold"))
-        )
+        self.say(("  ✓ ", "green"), what, (dots, "dim"), (f"{elapsed:>10}", "bold"))
 
     def table(
         self, *columns: str, title: str = "", rows: Sequence[Sequence[str | RenderableType]]

@@ -30,10 +30,8 @@ def _known(stage: Stage, trained: Trained, user: int) -> None:
     split, movies = trained.time, trained.movies
     past, future = split.train.history(user), split.test.history(user)
     result, elapsed = _timed(lambda: split.als.recommend(user, K))
-    stage.console.print(
-        f"[bold]User {user}[/bold] has watched {len(past)} films, lately: "
-        + "; ".join(movies.titles(past[-3:]))
-    )
+    lately = "; ".join(movies.titles(past[-3:]))
+    stage.say((f"User {user}", "bold"), f" has watched {len(past)} films, lately: {lately}")
     _show_lists(stage, trained, result, future)
     stage.note(f"`engine.recommend({user})` took {duration(elapsed)}.\n")
 
@@ -42,10 +40,8 @@ def _new(stage: Stage, trained: Trained, quality: Quality, user: int) -> None:
     movies, first = trained.movies, quality.first_events[user]
     future = quality.truth.history(user)
     result, elapsed = _timed(lambda: trained.time.als.recommend_for(first, K))
-    stage.console.print(
-        f"[bold]A new user[/bold] ({user}), of whom three events are known: "
-        + "; ".join(movies.titles(first))
-    )
+    known = "; ".join(movies.titles(first))
+    stage.say((f"New user {user}", "bold"), f", of whom three events are known: {known}")
     _show_lists(stage, trained, result, future)
     stage.note(
         f"`engine.recommend_for({first.tolist()})` took {duration(elapsed)}: the factors of the "

@@ -1,0 +1,54 @@
+"""Every program under examples/ runs to its end and prints what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+pytestmark = pytest.mark.usefixtures("ml_100k_folder")
+
+
+def run_example(name: str, *arguments: str, folder: Path) -> str:
+    """Run a program in `folder`, warnings as errors, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
+        check=False, capture_output=True, text=True, cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_every_example_is_tested_and_short() -> None:
+    programs = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert programs == ["new_users.py", "quickstart.py", "text_search.py"]
+    for name in programs:
+        assert (EXAMPLES / name).read_text().count("\n") < 120
+
+
+def test_quickstart(tmp_path: Path) -> None:
+    printed = run_example("quickstart.py", folder=tmp_path)
+    assert len(printed.splitlines()) == 6
+    assert "ndcg=0.07" in printed
+    assert (tmp_path / "films.rec").is_file()
+
+
+def test_new_users(tmp_path: Path) -> None:
+    printed = run_example("new_users.py", folder=tmp_path)
+    assert "Nothing is known of user" in printed
+    assert printed.count("watched ") == 3
+    assert "µs each" in printed
+
+
+def test_text_search(tmp_path: Path, minilm_folder: Path) -> None:
+    printed = run_example("text_search.py", "vampires", folder=tmp_path)
+    assert "“vampires”" in printed
+    assert "Interview with the Vampire" in printed
+    new, _, saved = printed.partition("From the saved file")
+    assert "Toy Story\n" in new.partition("is new; it is like")[2]
+    assert "Toy Story 2" in saved
+    assert list(tmp_path.iterdir()) == []
