@@ -1,8 +1,9 @@
 """The loops of ALS over CSR rows (Numba, offline).
 
 Every kernel takes a row range, releases the GIL and starts no thread. No product is contracted or
-reassociated (no fastmath), and inner loops run over independent columns, so they vectorise and
-still add in the order written here. `_fold_in.pyx` does the same operations in the same order.
+reassociated (no fastmath); inner loops run over the independent columns of slices, so that they
+vectorise and still add in the order written here. `_fold_in.pyx` does the same operations in the
+same order.
 """
 
 from __future__ import annotations
@@ -27,53 +28,49 @@ def _add_products_py(block: Any, weights: Any, n_rows: int, line: Any, system: A
     """
     dim = block.shape[1]
     for i in range(dim):
-        for j in range(i, dim):
-            line[j] = 0
+        target, total = system[i, i:], line[i:]
+        width = dim - i
+        for j in range(width):
+            total[j] = 0
         for row in range(0, n_rows, 4):
             a0 = weights[row] * block[row, i]
             a1 = weights[row + 1] * block[row + 1, i]
             a2 = weights[row + 2] * block[row + 2, i]
             a3 = weights[row + 3] * block[row + 3, i]
-            for j in range(i, dim):
-                line[j] += (
-                    a0 * block[row, j]
-                    + a1 * block[row + 1, j]
-                    + a2 * block[row + 2, j]
-                    + a3 * block[row + 3, j]
-                )
-        for j in range(i, dim):
-            system[i, j] += line[j]
+            b0, b1 = block[row, i:], block[row + 1, i:]
+            b2, b3 = block[row + 2, i:], block[row + 3, i:]
+            for j in range(width):
+                total[j] += a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j]
+        for j in range(width):
+            target[j] += total[j]
 
 
 def _factorize_py(system: Any) -> bool:
     """Replace the upper triangle A by U with UᵀU = A; False where A is not positive definite."""
     dim = system.shape[0]
     for i in range(dim):
-        diagonal = system[i, i]
+        target = system[i, i:]
+        width = dim - i
+        diagonal = target[0]
         whole = i - i % 4
         for row in range(0, whole, 4):
-            a0 = system[row, i]
-            a1 = system[row + 1, i]
-            a2 = system[row + 2, i]
-            a3 = system[row + 3, i]
-            for j in range(i, dim):
-                system[i, j] -= (
-                    a0 * system[row, j]
-                    + a1 * system[row + 1, j]
-                    + a2 * system[row + 2, j]
-                    + a3 * system[row + 3, j]
-                )
+            b0, b1 = system[row, i:], system[row + 1, i:]
+            b2, b3 = system[row + 2, i:], system[row + 3, i:]
+            a0, a1, a2, a3 = b0[0], b1[0], b2[0], b3[0]
+            for j in range(width):
+                target[j] -= a0 * b0[j] + a1 * b1[j] + a2 * b2[j] + a3 * b3[j]
         for row in range(whole, i):
-            a0 = system[row, i]
-            for j in range(i, dim):
-                system[i, j] -= a0 * system[row, j]
-        pivot = system[i, i]
+            b0 = system[row, i:]
+            a0 = b0[0]
+            for j in range(width):
+                target[j] -= a0 * b0[j]
+        pivot = target[0]
         # A pivot this small is rounding: the matrix is singular in float64. NaN fails as well.
         if not pivot > dim * 2.3e-16 * diagonal:
             return False
         inverse = 1.0 / math.sqrt(pivot)
-        for j in range(i, dim):
-            system[i, j] *= inverse
+        for j in range(width):
+            target[j] *= inverse
     return True
 
 
@@ -81,13 +78,14 @@ def _substitute_py(system: Any, rhs: Any) -> None:
     """Solve UᵀU x = rhs in place."""
     dim = system.shape[0]
     for i in range(dim):
-        rhs[i] /= system[i, i]
-        value = rhs[i]
-        for j in range(i + 1, dim):
-            rhs[j] -= value * system[i, j]
+        value = rhs[i] / system[i, i]
+        rhs[i] = value
+        rest, row = rhs[i + 1 :], system[i, i + 1 :]
+        for j in range(dim - i - 1):
+            rest[j] -= value * row[j]
     for i in range(dim - 1, -1, -1):
-        rhs[i] /= system[i, i]
-        value = rhs[i]
+        value = rhs[i] / system[i, i]
+        rhs[i] = value
         for j in range(i):
             rhs[j] -= value * system[j, i]
 
@@ -119,14 +117,13 @@ def add_gram(factors: Any, start: int, stop: int, gram: Any) -> int:
     line = np.empty(dim, np.float64)
     held = 0
     for row in range(start, stop):
+        source, copy = factors[row], block[held]
         for j in range(dim):
-            block[held, j] = factors[row, j]
+            copy[j] = source[j]
         held += 1
-        if held == BLOCK:
-            _add_products(block, weights, held, line, gram)
+        if held == BLOCK or row + 1 == stop:
+            _add_products(block, weights, _pad(block, weights, held), line, gram)
             held = 0
-    if held:
-        _add_products(block, weights, _pad(block, weights, held), line, gram)
     return stop - start
 
 
@@ -163,36 +160,36 @@ def solve_rows(
     weights = np.empty(BLOCK, np.float32)
     line = np.empty(dim, np.float32)
     for row in range(start, stop):
+        answer = solved[row]
         if indptr[row] == indptr[row + 1]:
-            solved[row, :] = 0
+            for j in range(dim):
+                answer[j] = 0
             continue
         for i in range(dim):
+            known, target = base[i], system[i]
+            for j in range(dim):
+                target[j] = known[j]
+            target[i] += ridges[row]
             rhs[i] = 0
-            for j in range(i, dim):
-                system[i, j] = base[i, j]
-            system[i, i] += ridges[row]
         held = 0
         for entry in range(indptr[row], indptr[row + 1]):
-            other = indices[entry]
+            source, copy = fixed[indices[entry]], block[held]
             confidence = np.float64(confidences[entry])
             weights[held] = confidences[entry] - shift
             for j in range(dim):
-                value = fixed[other, j]
-                block[held, j] = value
-                rhs[j] += confidence * value
+                copy[j] = source[j]
+                rhs[j] += confidence * source[j]
             held += 1
-            if held == BLOCK:
-                _add_products(block, weights, held, line, system)
+            if held == BLOCK or entry + 1 == indptr[row + 1]:
+                _add_products(block, weights, _pad(block, weights, held), line, system)
                 held = 0
-        if held:
-            _add_products(block, weights, _pad(block, weights, held), line, system)
         if not _factorize(system):
             return row
         _substitute(system, rhs)
         for j in range(dim):
-            if not math.isfinite(np.float32(rhs[j])):
+            answer[j] = rhs[j]
+            if not math.isfinite(answer[j]):
                 return row
-            solved[row, j] = rhs[j]
     return -1
 
 
@@ -217,20 +214,19 @@ def observed_loss(
     start: int,
     stop: int,
 ) -> float:
-    """Sum c (1 − p)² − (shift'd) p² over the entries of rows [start, stop).
+    """Return Σ c − 2 c p + (c − shift) p² over the entries of rows [start, stop), p = x·y.
 
-    That is Σ c − 2 c p + (c − shift) p² with p = x·y: what the observed entries add to
-    the loss beyond the term over all pairs.
+    That is what the observed pairs add to the loss beyond the term over all pairs.
     """
     dim = users.shape[1]
     total = 0.0
     for row in range(start, stop):
         for entry in range(indptr[row], indptr[row + 1]):
-            other = indices[entry]
             confidence = np.float64(confidences[entry])
+            x, y = users[row], items[indices[entry]]
             product = 0.0
             for j in range(dim):
-                product += np.float64(users[row, j]) * np.float64(items[other, j])
+                product += np.float64(x[j]) * np.float64(y[j])
             total += confidence - 2.0 * confidence * product
             total += (confidence - shift) * product * product
     return total

@@ -109,6 +109,17 @@ def test_loss_equals_implicit(
     assert model.loss(matrix) == pytest.approx(want, rel=1e-5)
 
 
+def test_loss_equals_implicit_on_ml_100k(ml_100k_folder: Any) -> None:
+    from recengine.data import load_ml_100k
+
+    matrix = load_ml_100k(ml_100k_folder).interactions.split_last(1)[0].to_csr()
+    init = initial_factors("implicit", matrix.shape, 64, None, 0)
+    model = ALS(64, 10.0, iterations=15).fit(matrix, init=init)
+    peer = fit_implicit(matrix, model, init, np.float32)
+    want = als_oracle.loss(model, matrix.toarray(), peer.user_factors, peer.item_factors)
+    assert model.loss(matrix) == pytest.approx(want, rel=1e-6)
+
+
 def test_loss_is_what_implicit_reports(make_matrix: Any, rng: Any) -> None:
     from implicit.cpu._als import calculate_loss
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -90,6 +93,28 @@ def test_progress_draws_on_standard_error(make_matrix: Any, capfd: Any) -> None:
     assert "100%" in err
     ALS(4, iterations=3).fit(make_matrix())
     assert capfd.readouterr() == ("", "")
+
+
+def test_first_fits_of_a_process_may_be_at_once(tmp_path: Any) -> None:
+    program = """
+import threading
+import numpy as np
+from scipy.sparse import csr_array
+from recengine.factorization import ALS
+matrix = csr_array(np.random.default_rng(0).integers(0, 3, (40, 30)).astype(np.float32))
+gate, models = threading.Barrier(3), [None] * 3
+def work(number):
+    model = ALS(6, iterations=2, num_threads=2, random_state=0)
+    gate.wait()
+    models[number] = model.fit(matrix)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+assert all((m.item_factors_ == models[0].item_factors_).all() for m in models)
+"""
+    nothing_compiled = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120, env=nothing_compiled)
+    assert list(tmp_path.rglob("*.nbc"))
 
 
 def plus_one(value: int) -> int:
