@@ -1,0 +1,307 @@
+"""Are the recommendations good? ALS beside implicit and popularity on MovieLens 100K.
+
+    python benchmarks/quality.py --seeds 10
+
+All items are ranked, seen items excluded, no sampled negatives. Ratings are the weights. The
+seed draws the initial factors; implicit (exact solver) starts from the same ones. A figure is the
+mean over seeds of each user's value, its interval a bootstrap over users.
+
+Two splits. `split_last(1)`: each user's last event is to be found. `split_time(0.2)`: the last
+fifth of all events; its users are mostly new, so warm users (with a history before the moment)
+and cold ones (described by their first three events after it, folded in) stand apart.
+The default settings were chosen on the second last event of each user, not on these test events.
+Exits with 1 where ALS is not within two standard errors of implicit or not 40 % above popularity.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+from implicit.cpu._als import calculate_loss
+from implicit.cpu.als import AlternatingLeastSquares
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from scipy.sparse import csr_array, csr_matrix
+
+import recengine as rec
+from recengine.data import load_ml_100k
+
+K = 10
+N_GIVEN = 3  # events that describe a cold user
+MIN_ABOVE_POPULARITY = 0.40
+IALS = {
+    "factors": 128,
+    "objective": "ials",
+    "regularization": 0.01,
+    "unobserved_weight": 1.0,
+    "frequency_exponent": 1.0,
+    "iterations": 15,
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--factors", type=int, default=64)
+    parser.add_argument("--regularization", type=float, default=10.0)
+    parser.add_argument("--alpha", type=float, default=1.0)
+    parser.add_argument("--iterations", type=int, default=15)
+    parser.add_argument("--folder", help="where ml-100k lies; fetched when omitted")
+    parser.add_argument("--json", metavar="FILE", help="write the figures here; - for stdout")
+    options = parser.parse_args(arguments)
+    if options.seeds < 2:
+        parser.error(f"--seeds must be >= 2 for a standard error, got {options.seeds}")
+    return options
+
+
+class Ours:
+    """recengine's ALS, whatever its objective."""
+
+    def __init__(self, train: csr_array, seed: int, settings: dict[str, Any]) -> None:
+        self.model = rec.ALS(random_state=seed, **settings).fit(train)
+        self.users, self.items = self.model.user_factors_, self.model.item_factors_
+        self.loss = self.model.loss(train)
+
+    def fold_in(self, rows: csr_array) -> Any:
+        bounds = zip(rows.indptr[:-1], rows.indptr[1:], strict=True)
+        return np.array([self.model.fold_in(rows.indices[a:b], rows.data[a:b]) for a, b in bounds])
+
+
+class Implicit:
+    """implicit's exact solver, from the same initial factors."""
+
+    def __init__(self, train: csr_array, seed: int, settings: dict[str, Any]) -> None:
+        with threadpoolctl.threadpool_limits(1, "blas"):
+            self.model = AlternatingLeastSquares(random_state=seed, use_cg=False, **settings)
+            self.model.fit(csr_matrix(train), show_progress=False)
+        self.users, self.items = self.model.user_factors, self.model.item_factors
+        confidences = csr_matrix(train) * settings["alpha"]
+        self.loss = calculate_loss(
+            confidences, self.users, self.items, settings["regularization"], num_threads=1
+        )
+
+    def fold_in(self, rows: csr_array) -> Any:
+        with threadpoolctl.threadpool_limits(1, "blas"):
+            return self.model.recalculate_user(np.arange(rows.shape[0]), csr_matrix(rows))
+
+
+class Popularity:
+    """The number of a film's ratings in train, the same for everybody."""
+
+    loss = None
+
+    def __init__(self, train: csr_array) -> None:
+        self.items = np.bincount(train.indices, minlength=train.shape[1])[:, None]
+        self.users = np.ones((train.shape[0], 1))
+
+    def fold_in(self, rows: csr_array) -> Any:
+        return np.ones((rows.shape[0], 1))
+
+
+def evaluate(
+    user_vectors: Any, model: Any, seen: csr_array, users: Any, test: Any, train: Any
+) -> rec.Evaluation:
+    """Rank all items for `users` but the seen ones, against their events in `test`."""
+    index = rec.FlatIndex(model.items, ids=test.items.ids, metric="dot")
+    result = index.search(user_vectors, K, exclude=seen)
+    return rec.evaluate(
+        result, test, users=users, train=train, k=K, metrics=("ndcg", "recall", "hit_rate")
+    )
+
+
+def mean_over_seeds(parts: list[rec.Evaluation]) -> rec.Evaluation:
+    """Return the evaluation in which each user has the mean of their values."""
+    first = parts[0]
+    per_user = {
+        metric: np.mean([part.per_user[metric] for part in parts], axis=0)
+        for metric in first.per_user
+    }
+    return rec.Evaluation(
+        k=first.k,
+        users=first.users,
+        per_user=per_user,
+        n_relevant=first.n_relevant,
+        warm=first.warm,
+        catalogue=None,
+    )
+
+
+def known_users(model: Any, train: Any, test: Any) -> rec.Evaluation:
+    """Evaluate the users who have events in both splits."""
+    matrix = train.to_csr()
+    rows = np.flatnonzero(np.diff(matrix.indptr))
+    return evaluate(model.users[rows], model, matrix[rows], train.users.ids[rows], test, train)
+
+
+def cold_split(train: Any, test: Any) -> tuple[Any, Any, Any]:
+    """Return (rows of the cold users, their first events, their other events)."""
+    cold = np.bincount(train.user_indices, minlength=train.n_users) == 0
+    indptr, order = test.by_user()
+    counts = np.diff(indptr)
+    place = np.arange(len(order)) - np.repeat(indptr[:-1], counts)
+    is_cold = np.repeat(cold, counts)
+    rows = np.flatnonzero(cold & (counts > N_GIVEN))
+    given, rest = is_cold & (place < N_GIVEN), is_cold & (place >= N_GIVEN)
+    return rows, test.select(order[given]), test.select(order[rest])
+
+
+def cold_users(model: Any, split: tuple[Any, Any, Any]) -> rec.Evaluation:
+    """Evaluate users whom only their first events describe."""
+    rows, given, rest = split
+    seen = given.to_csr()[rows]
+    return evaluate(model.fold_in(seen), model, seen, given.users.ids[rows], rest, given)
+
+
+def measure(options: argparse.Namespace, inter: Any, console: Console) -> dict[str, Any]:
+    """Return scenario -> model -> (evaluations by seed, losses by seed)."""
+    settings = {
+        name: getattr(options, name)
+        for name in ("factors", "regularization", "alpha", "iterations")
+    }
+    makers = {
+        "ALS": lambda train, seed: Ours(train, seed, settings),
+        "implicit": lambda train, seed: Implicit(train, seed, settings),
+        "ALS ials": lambda train, seed: Ours(train, seed, IALS),
+        "popularity": lambda train, _: Popularity(train),
+    }
+    last, by_time = inter.split_last(1), inter.split_time(0.2)
+    cold = cold_split(*by_time)
+    found: dict[str, Any] = {"last": {}, "time, warm": {}, "time, cold": {}}
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task("fitting", total=len(makers) * options.seeds)
+        for name, make in makers.items():
+            for seed in range(options.seeds):
+                model = make(last[0].to_csr(), seed)
+                note(found["last"], name, known_users(model, *last), model.loss)
+                model = make(by_time[0].to_csr(), seed)
+                note(found["time, warm"], name, known_users(model, *by_time), model.loss)
+                note(found["time, cold"], name, cold_users(model, cold), model.loss)
+                progress.advance(task)
+    return found
+
+
+def note(scenario: dict[str, Any], name: str, evaluation: rec.Evaluation, loss: Any) -> None:
+    evaluations, losses = scenario.setdefault(name, ([], []))
+    evaluations.append(evaluation)
+    losses.append(loss)
+
+
+def figures(scenario: dict[str, Any]) -> dict[str, Any]:
+    """Return model -> what is reported of it, each beside popularity."""
+    means = {name: mean_over_seeds(evaluations) for name, (evaluations, _) in scenario.items()}
+    rows = {}
+    for name, (evaluations, losses) in scenario.items():
+        by_seed = [evaluation["ndcg"] for evaluation in evaluations]
+        beside = means[name].compare(means["popularity"], "ndcg")
+        rows[name] = {
+            **means[name].figures,
+            "ndcg_interval": means[name].interval("ndcg"),
+            "ndcg_by_seed": by_seed,
+            "ndcg_seed_error": float(np.std(by_seed, ddof=1) / np.sqrt(len(by_seed))),
+            "difference": beside.difference,
+            "difference_interval": beside.interval,
+            "relative": beside.relative,
+            "n_users": means[name].n_users,
+            "loss": None if losses[0] is None else float(np.mean(losses)),
+        }
+    return rows
+
+
+def verdict(last: dict[str, Any]) -> dict[str, Any]:
+    """Return what must hold on `split_last(1)`, and whether it does."""
+    ours, peer = last["ALS"], last["implicit"]
+    error = float(np.hypot(ours["ndcg_seed_error"], peer["ndcg_seed_error"]))
+    apart = ours["ndcg"] - peer["ndcg"]
+    return {
+        "difference_to_implicit": apart,
+        "two_standard_errors": 2 * error,
+        "equals_implicit": abs(apart) <= 2 * error,
+        "above_popularity": ours["relative"] >= MIN_ABOVE_POPULARITY
+        and ours["difference_interval"].low > 0,
+    }
+
+
+def draw(title: str, rows: dict[str, Any]) -> Table:
+    n_users = rows["popularity"]["n_users"]
+    table = Table(title=f"{title}, {n_users} users", title_justify="left")
+    for header in ("", f"NDCG@{K}", "95 %", "± seeds", f"recall@{K}", f"hit@{K}"):
+        table.add_column(header, justify="right" if header else "left")
+    for header in ("− popularity", "95 %", "relative", "training loss"):
+        table.add_column(header, justify="right")
+    for name, row in rows.items():
+        cells = [
+            name,
+            f"{row['ndcg']:.4f}",
+            "{:.4f} … {:.4f}".format(*row["ndcg_interval"]),
+            f"{row['ndcg_seed_error']:.4f}",
+            f"{row['recall']:.4f}",
+            f"{row['hit_rate']:.4f}",
+        ]
+        if name != "popularity":
+            style = "[red]" if row["difference"] < 0 else ""
+            low, high = row["difference_interval"]
+            cells += [
+                f"{style}{row['difference']:+.4f}",
+                f"{low:+.4f} … {high:+.4f}",
+                f"{row['relative']:+.0%}",
+                f"{row['loss']:.6f}",
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    console = Console(stderr=options.json == "-", width=None if sys.stdout.isatty() else 150)
+    inter = load_ml_100k(options.folder).interactions
+    found = measure(options, inter, console)
+    rows = {scenario: figures(models) for scenario, models in found.items()}
+    held = verdict(rows["last"])
+    titles = {
+        "last": "split_last(1)",
+        "time, warm": "split_time(0.2), warm",
+        "time, cold": f"split_time(0.2), cold, {N_GIVEN} events folded in",
+    }
+    for scenario, title in titles.items():
+        console.print(draw(title, rows[scenario]))
+    console.print(
+        f"ALS − implicit {held['difference_to_implicit']:+.5f}, two standard errors "
+        f"{held['two_standard_errors']:.5f}: {'equal' if held['equals_implicit'] else 'NOT equal'}"
+        f"; ALS {rows['last']['ALS']['relative']:+.0%} over popularity "
+        f"(wanted: {MIN_ABOVE_POPULARITY:+.0%} and an interval without 0)"
+    )
+    for scenario, title in titles.items():
+        behind = [name for name, row in rows[scenario].items() if row["difference"] < 0]
+        if behind:
+            console.print(f"{title}: popularity wins over {', '.join(behind)}")
+    if options.json:
+        report = {
+            "options": vars(options),
+            "ials": IALS,
+            "scenarios": rows,
+            "holds": held,
+            "versions": {
+                "recengine": rec.__version__,
+                **{name: version(name) for name in ("implicit", "numpy", "numba")},
+            },
+            "machine": platform.platform(),
+        }
+        text = json.dumps(report, indent=1) + "\n"
+        if options.json == "-":
+            sys.stdout.write(text)
+        else:
+            Path(options.json).write_text(text)
+    return 0 if held["equals_implicit"] and held["above_popularity"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
