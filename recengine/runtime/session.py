@@ -106,8 +106,11 @@ class Session:
         check_digest(self.path, self.digest if digest is None else digest, self.digest)
         self._reopening = threading.Lock()
         self._open()
-        self.inputs = described_ports(self._native.get_inputs())
-        self.outputs = described_ports(self._native.get_outputs())
+        try:
+            self.inputs = described_ports(self._native.get_inputs())
+            self.outputs = described_ports(self._native.get_outputs())
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{self.path} names an input or output in no Unicode") from error
 
     def _open(self) -> None:
         self._native, self.device, self.reason = create(self.path, self._asked[0], self.num_threads)
