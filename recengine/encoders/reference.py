@@ -61,7 +61,10 @@ class TextReference:
         try:
             if fields.pop("kind") != KIND:
                 raise BundleError(f"kind must be {KIND!r}, got {reference['kind']!r}")
-            return cls(**{**fields, "options": TextOptions(**fields["options"])})
+            options = TextOptions(**fields.pop("options"))
+            if wrong := [name for name, value in fields.items() if not isinstance(value, str)]:
+                raise TypeError(f"{wrong[0]} must be a str")
+            return cls(**fields, options=options)
         except (KeyError, TypeError) as error:
             raise BundleError(f"reference is not one of a text encoder: {error!r}") from error
 
