@@ -22,7 +22,7 @@ def main() -> None:
     """Follow one new user through the first events."""
     events, films, _ = load_ml_100k()
     train, test = events.split_time(0.2)
-    model = rec.ALS(factors=64, random_state=0).fit(train)
+    model = rec.ALS(factors=64, regularization=10.0, random_state=0).fit(train)
     engine = rec.Engine.build(train, model, items=films)
 
     newcomers = np.setdiff1d(test.user_indices, train.user_indices)

@@ -5,7 +5,7 @@ from recengine.data import load_ml_100k
 
 events, films, _ = load_ml_100k()  # or rec.Interactions.read("events.csv")
 train, test = events.split_last(1)  # hold the last film of everybody out
-model = rec.ALS(factors=64, random_state=0).fit(train)
+model = rec.ALS(factors=64, regularization=10.0, random_state=0).fit(train)
 engine = rec.Engine.build(train, model, items=films)
 
 ids, scores = engine.recommend(42, k=5)  # ids first; what user 42 has seen is left out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from recengine.cli.demo.movies import Movies
@@ -24,10 +25,11 @@ def show(stage: Stage) -> Movies:
         "checks the sha256, and keeps the files in a cache: the second run needs no network."
     )
     for name in NAMES:
+        notice = sources.SOURCES[name].notice
         with waiting(f"fetching {name}"):
-            folder = sources.fetch(name, progress=lambda line: stage.note(f"  {line}"))
+            folder = sources.fetch(name, progress=partial(_tell, stage, notice))
         stage.done(name, str(folder))
-        stage.remark(sources.SOURCES[name].notice)
+        stage.remark(notice)
     stage.console.print()
     with stage.step("read and clean 100,000 ratings"):
         movies = Movies.load()
@@ -40,6 +42,12 @@ def show(stage: Stage) -> Movies:
         "off: `CleaningRules`."
     )
     return movies
+
+
+def _tell(stage: Stage, notice: str, line: str) -> None:
+    """Print a step of a download; the notice has its own place below."""
+    if notice not in line:
+        stage.remark(line)
 
 
 def spoil(inter: Interactions) -> Interactions:

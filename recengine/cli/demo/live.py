@@ -22,16 +22,17 @@ def show(stage: Stage, trained: Trained, quality: Quality) -> None:
     """Observe the fourth event of the new user."""
     engine, movies = trained.time.als, trained.movies
     user = median_user(quality.cold["ALS"])
-    chosen = int(quality.truth.history(user)[0])
+    later = quality.later_events(user)
+    chosen, rating = int(later.items[0]), float(later.weights[0])
     stage.lesson(
         "An event is known to the very next request: `observe` solves the user's factors anew "
         "from the whole history and publishes a new state by one reference. No training runs."
     )
-    for item in quality.first_events[user].tolist():
-        engine.observe(user, item)
+    for item, weight in zip(*quality.first_events[user], strict=True):
+        engine.observe(user, item, weight)
     before = engine.recommend(user, K)
     start = time.perf_counter()
-    engine.observe(user, chosen)
+    engine.observe(user, chosen, rating)
     observed = time.perf_counter()
     after = engine.recommend(user, K)
     answered = time.perf_counter()
@@ -48,8 +49,8 @@ def show(stage: Stage, trained: Trained, quality: Quality) -> None:
     ]
     stage.table(">", "before", "after", "", rows=rows)
     stage.note(
-        f"`engine.observe({user}, {chosen})` took {duration(observed - start)}, the next "
-        f"`engine.recommend({user})` {duration(answered - observed)}."
+        f"`engine.observe({user}, {chosen}, {rating:g})` took {duration(observed - start)}, "
+        f"the next `engine.recommend({user})` {duration(answered - observed)}."
     )
 
 

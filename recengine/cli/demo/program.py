@@ -9,7 +9,7 @@ import recengine as rec
 from recengine.data import load_ml_100k
 events, films, _ = load_ml_100k()                        # or rec.Interactions.read("events.csv")
 encoder = rec.TextEncoder.open("minilm-l6-int8")
-vectors, model = encoder.encode(films["title"]), rec.ALS(factors=64).fit(events)
+vectors, model = encoder.encode(films["title"]), rec.ALS(regularization=10).fit(events)
 engine = rec.Engine.build(events, model, vectors, encoder, items=films)
 ids, scores = engine.recommend(42, k=10)                 # a known user
 ids, scores = engine.recommend_for([50, 100, 181])       # a new one; engine.observe(...) learns

@@ -39,13 +39,17 @@ def _known(stage: Stage, trained: Trained, user: int) -> None:
 def _new(stage: Stage, trained: Trained, quality: Quality, user: int) -> None:
     movies, first = trained.movies, quality.first_events[user]
     future = quality.truth.history(user)
-    result, elapsed = _timed(lambda: trained.time.als.recommend_for(first, K))
-    known = "; ".join(movies.titles(first))
+    result, elapsed = _timed(
+        lambda: trained.time.als.recommend_for(first.items, K, weights=first.weights)
+    )
+    ratings = first.weights.astype(int).tolist()
+    known = "; ".join(movies.titles(first.items))
     stage.say((f"New user {user}", "bold"), f", of whom three events are known: {known}")
     _show_lists(stage, trained, result, future)
     stage.note(
-        f"`engine.recommend_for({first.tolist()})` took {duration(elapsed)}: the factors of the "
-        "user are solved from the three events, nothing is retrained."
+        f"`engine.recommend_for({first.items.tolist()}, weights={ratings})` took "
+        f"{duration(elapsed)}: the factors of the user are solved from the three events, nothing "
+        "is retrained."
     )
 
 

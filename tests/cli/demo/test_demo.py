@@ -57,7 +57,7 @@ class TestDemo:
         assert re.search(r"onnxruntime .* 3[12]\d of 320", result.stdout)
 
     def test_shows_times_in_microseconds(self, result: Result) -> None:
-        assert re.search(r"`?engine\.observe\(\d+, \d+\)`? took [\d.]+ (µs|ms)", result.stdout)
+        assert re.search(r"`?engine\.observe\(\d+, \d+, \d\)`? took [\d.]+ (µs|ms)", result.stdout)
 
     def test_leaves_the_log_as_it_was(self, result: Result) -> None:
         log = logging.getLogger("recengine")

@@ -57,8 +57,11 @@ def test_cold_users_are_told_from_warm_ones(movies: Movies) -> None:
     for user in list(first)[:20]:
         assert not len(train.history(user))
         whole = test.history(user)
-        np.testing.assert_array_equal(whole[:3], first[user])
+        np.testing.assert_array_equal(whole[:3], first[user].items)
         np.testing.assert_array_equal(whole[3:], truth.history(user))
+        made = quality.Quality({}, {}, first, truth)
+        np.testing.assert_array_equal(made.later_events(user).items, whole[3:])
+        assert set(made.later_events(user).weights) <= {1, 2, 3, 4, 5}
     assert len(first) == 192  # as published for this split
 
 
