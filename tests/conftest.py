@@ -7,9 +7,11 @@ accepted, never the checkout; without it an in-place build serves for quick work
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -62,6 +64,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: no driver answers here"))
         if {"ml_100k_folder", "minilm_folder"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def outside_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Work in an empty folder, so that interpreters started by tests do not see the checkout."""
+    with contextlib.chdir(tmp_path_factory.mktemp("work")):
+        yield
 
 
 @pytest.fixture

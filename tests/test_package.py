@@ -5,6 +5,7 @@ CI hands the archive that it installed from over as ``RECENGINE_SDIST``; elsewhe
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
@@ -114,4 +115,6 @@ def test_sdist_installs_in_an_empty_environment(sdist: Path, tmp_path: Path) -> 
 
 
 def test_first_steps_run_here() -> None:
+    if not list(importlib.metadata.distributions(name="recengine")):
+        pytest.skip("recengine is not installed here: an in-place build is on the path")
     run(sys.executable, "-I", "-c", FIRST_STEPS)
