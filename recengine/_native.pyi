@@ -18,3 +18,9 @@ def nominate(
 def canonical(
     queries: NDArray[np.float32], items: NDArray[np.float32], kind: str, level: str
 ) -> NDArray[np.float64]: ...
+def encode(
+    vectors: NDArray[np.float32],
+    sq_norms: NDArray[np.float64],
+    metric: int,
+    num_threads: int = 1,
+) -> dict[str, Any]: ...

@@ -17,12 +17,18 @@ def f32(array):
 
 
 def search(level, metric, queries, vectors, k, **options):
-    """Return (rows, scores, stats) of the native search over plain arrays."""
+    """Return (rows, scores, stats) of the int8 scan, having held the float32 scan against it."""
     api = _native.api(level)
     queries, vectors = f32(queries), f32(vectors)
     number, norms = METRICS.index(metric), _score.squared_norms(api, vectors)
     reach = _score.reach(number, norms)
-    return _search.search(api, number, queries, vectors, norms, reach, k, **options)
+    arguments = (api, number, queries, vectors, norms, reach, k)
+    by_float = _search.search(*arguments, **options)
+    codes = _native.encode(vectors, norms, number)
+    by_codes = _search.search(*arguments, codes=codes, **options)
+    np.testing.assert_array_equal(by_codes[0], by_float[0])
+    np.testing.assert_array_equal(by_codes[1].view(np.int32), by_float[1].view(np.int32))
+    return by_codes
 
 
 def words(allowed):

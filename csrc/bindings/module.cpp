@@ -5,4 +5,5 @@ PYBIND11_MODULE(_native, m) {
   m.doc() = "Native kernels of recengine: dispatch, thread pool and the table the drivers use.";
   recengine::register_runtime(m);
   recengine::register_kernels(m);
+  recengine::register_quantize(m);
 }

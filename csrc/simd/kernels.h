@@ -20,8 +20,43 @@ struct HitTest {
   float threshold;      // score that must be exceeded
 };
 
+// Per query, 16 slots of which the first n_queries count: coefficients of the certified test.
+// In units of (query step x item step) item r of a panel is dropped only if
+//   raw - offset + beta bias_r + delta E + epsilon H + zeta S + eta B  <=  alpha / step_r
+// with E, H, S, B the panel's bounds; the proof stands in retrieval/_codes.pyx.
+struct alignas(64) CodeQueries {
+  float alpha[16];
+  float beta[16];
+  float delta[16];
+  float epsilon[16];
+  float zeta[16];
+  float eta[16];
+  float offset[16];
+  float base;
+};
+
+struct CodePanel {
+  const float* inverse_step;  // [32]
+  const float* bias;          // [32]
+  const float* bounds;        // [4]
+};
+
 struct Kernels {
   const char* name;
+
+  // Query codes lie in [-query_code_max, query_code_max]: what dot_codes can add exactly.
+  int32_t query_code_max;
+
+  // pre:  panel of codes + 128 as quantize.h lays them out, 64-byte aligned; 4 query codes in
+  //       queries[g*n_queries + q]; 1 <= n_queries <= 12; groups <= 16384; out 64-byte aligned.
+  // post: out[q*32 + r] = sum (code_r + 128) code_q, exact in int32.
+  void (*dot_codes)(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
+                    int32_t* out);
+
+  // post: bit r of masks[q] set unless item r is dropped for query q; true if any bit is set.
+  //       Where `low` is given a query has two digits: raw counts base times.
+  bool (*code_hits)(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+                    const CodeQueries& queries, int64_t n_queries, uint32_t* masks);
 
   // pre:  rows[0..32) readable for `dim` floats; panel holds dim*32 floats, 64-byte aligned.
   // post: panel[j*32 + r] == rows[r][j].

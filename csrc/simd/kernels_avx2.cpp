@@ -164,6 +164,92 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
+// Sums of 4 products of unsigned and signed bytes. Pairs are added in 16 bits first: with query
+// codes in [-63, 63] a pair is at most 2 * 255 * 63 = 32,130, which does not saturate.
+constexpr int32_t kQueryCodeMax = 63;
+constexpr int kCodeGroup = 3;  // 3 queries x 4 vectors of 8 items: 12 of the 16 registers
+
+template <int Q>
+__attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* queries,
+                                         int64_t groups, int64_t stride, int32_t* out) {
+  __m256i sum[Q][4];
+  const __m256i ones = _mm256_set1_epi16(1);
+#pragma GCC unroll 3
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[q][v] = _mm256_setzero_si256();
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const auto* items = reinterpret_cast<const __m256i*>(panel + g * 128);
+#pragma GCC unroll 3
+    for (int q = 0; q < Q; ++q) {
+      const __m256i query = _mm256_set1_epi32(queries[g * stride + q]);
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        const __m256i pairs = _mm256_maddubs_epi16(_mm256_load_si256(items + v), query);
+        sum[q][v] = _mm256_add_epi32(sum[q][v], _mm256_madd_epi16(pairs, ones));
+      }
+    }
+  }
+#pragma GCC unroll 3
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out + q * kPanelRows) + v, sum[q][v]);
+    }
+  }
+}
+
+void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
+               int32_t* out) {
+  for (int64_t q = 0; q < n_queries; q += kCodeGroup) {
+    int32_t* sums = out + q * kPanelRows;
+    switch (n_queries - q) {
+      case 1:
+        code_tile<1>(panel, queries + q, groups, n_queries, sums);
+        break;
+      case 2:
+        code_tile<2>(panel, queries + q, groups, n_queries, sums);
+        break;
+      default:
+        code_tile<kCodeGroup>(panel, queries + q, groups, n_queries, sums);
+    }
+  }
+}
+
+__m256 as_floats(const int32_t* sums) {
+  return _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums)));
+}
+
+bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
+                        queries.zeta[q] * panel.bounds[2] + queries.eta[q] * panel.bounds[3] -
+                        queries.offset[q];
+    const __m256 alpha = _mm256_set1_ps(queries.alpha[q]);
+    const __m256 beta = _mm256_set1_ps(queries.beta[q]);
+    const __m256 shift = _mm256_set1_ps(slack);
+    uint32_t mask = 0;
+    for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+      const __m256 limit =
+          _mm256_fnmadd_ps(_mm256_loadu_ps(panel.bias + r), beta,
+                           _mm256_fmsub_ps(_mm256_loadu_ps(panel.inverse_step + r), alpha, shift));
+      __m256 sum = as_floats(raw + q * kPanelRows + r);
+      if (low != nullptr) {
+        sum =
+            _mm256_fmadd_ps(sum, _mm256_set1_ps(queries.base), as_floats(low + q * kPanelRows + r));
+      }
+      const int hit = _mm256_movemask_ps(_mm256_cmp_ps(sum, limit, _CMP_NLE_UQ));
+      mask |= static_cast<uint32_t>(hit) << r;
+    }
+    masks[q] = mask;
+    any |= mask;
+  }
+  return any != 0;
+}
+
 // Lanes 0..3 in `low`, 4..7 in `high`.
 double add_canonical(__m256d low, __m256d high) {
   const __m256d four = _mm256_add_pd(low, high);
@@ -209,6 +295,9 @@ double canonical(const float* a, const float* b, int64_t dim) {
 }  // namespace
 
 const Kernels kKernelsAvx2 = {"avx2",
+                              kQueryCodeMax,
+                              dot_codes,
+                              code_hits,
                               pack_panel,
                               panel_scores<Dot>,
                               panel_scores<NegativeSquares>,

@@ -153,6 +153,84 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
+// Q queries against the 32 items of a panel of codes: 2 Q accumulators, all in registers.
+template <int Q>
+__attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* queries,
+                                         int64_t groups, int32_t* out) {
+  __m512i sum[Q][2];
+#pragma GCC unroll 12
+  for (int q = 0; q < Q; ++q) sum[q][0] = sum[q][1] = _mm512_setzero_si512();
+  for (int64_t g = 0; g < groups; ++g) {
+    const __m512i low = _mm512_load_si512(panel + g * 128);
+    const __m512i high = _mm512_load_si512(panel + g * 128 + 64);
+#pragma GCC unroll 12
+    for (int q = 0; q < Q; ++q) {
+      const __m512i query = _mm512_set1_epi32(queries[g * Q + q]);
+      sum[q][0] = _mm512_dpbusd_epi32(sum[q][0], low, query);
+      sum[q][1] = _mm512_dpbusd_epi32(sum[q][1], high, query);
+    }
+  }
+#pragma GCC unroll 12
+  for (int q = 0; q < Q; ++q) {
+    _mm512_store_si512(out + q * kPanelRows, sum[q][0]);
+    _mm512_store_si512(out + q * kPanelRows + kLanes, sum[q][1]);
+  }
+}
+
+using CodeTile = void (*)(const uint8_t*, const int32_t*, int64_t, int32_t*);
+
+void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
+               int32_t* out) {
+  static constexpr CodeTile kTiles[kTileQueries] = {
+      code_tile<1>, code_tile<2>, code_tile<3>, code_tile<4>,  code_tile<5>,  code_tile<6>,
+      code_tile<7>, code_tile<8>, code_tile<9>, code_tile<10>, code_tile<11>, code_tile<12>};
+  kTiles[n_queries - 1](panel, queries, groups, out);
+}
+
+bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+  // The panel's slack for all queries at once.
+  const __m512 residual =
+      _mm512_mul_ps(_mm512_load_ps(queries.delta), _mm512_set1_ps(panel.bounds[0]));
+  const __m512 with_length =
+      _mm512_fmadd_ps(_mm512_load_ps(queries.epsilon), _mm512_set1_ps(panel.bounds[1]), residual);
+  const __m512 with_step =
+      _mm512_fmadd_ps(_mm512_load_ps(queries.zeta), _mm512_set1_ps(panel.bounds[2]), with_length);
+  const __m512 with_bias =
+      _mm512_fmadd_ps(_mm512_load_ps(queries.eta), _mm512_set1_ps(panel.bounds[3]), with_step);
+  alignas(64) float slack[16];
+  _mm512_store_ps(slack, _mm512_sub_ps(with_bias, _mm512_load_ps(queries.offset)));
+  const __m512 step_low = _mm512_loadu_ps(panel.inverse_step);
+  const __m512 step_high = _mm512_loadu_ps(panel.inverse_step + kLanes);
+  const __m512 bias_low = _mm512_loadu_ps(panel.bias);
+  const __m512 bias_high = _mm512_loadu_ps(panel.bias + kLanes);
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    const __m512 alpha = _mm512_set1_ps(queries.alpha[q]);
+    const __m512 beta = _mm512_set1_ps(queries.beta[q]);
+    const __m512 shift = _mm512_set1_ps(slack[q]);
+    const __m512 limit_low =
+        _mm512_fnmadd_ps(bias_low, beta, _mm512_fmsub_ps(step_low, alpha, shift));
+    const __m512 limit_high =
+        _mm512_fnmadd_ps(bias_high, beta, _mm512_fmsub_ps(step_high, alpha, shift));
+    __m512 first = _mm512_cvtepi32_ps(_mm512_load_si512(raw + q * kPanelRows));
+    __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(raw + q * kPanelRows + kLanes));
+    if (low != nullptr) {
+      const __m512 base = _mm512_set1_ps(queries.base);
+      const int32_t* digits = low + q * kPanelRows;
+      first = _mm512_fmadd_ps(first, base, _mm512_cvtepi32_ps(_mm512_load_si512(digits)));
+      second =
+          _mm512_fmadd_ps(second, base, _mm512_cvtepi32_ps(_mm512_load_si512(digits + kLanes)));
+    }
+    const uint32_t mask = static_cast<uint32_t>(_mm512_cmp_ps_mask(first, limit_low, _CMP_NLE_UQ)) |
+                          static_cast<uint32_t>(_mm512_cmp_ps_mask(second, limit_high, _CMP_NLE_UQ))
+                              << kLanes;
+    masks[q] = mask;
+    any |= mask;
+  }
+  return any != 0;
+}
+
 struct CanonicalDot {
   static __m512d step(__m512d sum, __m512d a, __m512d b) { return _mm512_fmadd_pd(a, b, sum); }
 };
@@ -186,6 +264,9 @@ double canonical(const float* a, const float* b, int64_t dim) {
 }  // namespace
 
 const Kernels kKernelsAvx512Vnni = {"avx512vnni",
+                                    127,
+                                    dot_codes,
+                                    code_hits,
                                     pack_panel,
                                     panel_scores<Dot>,
                                     panel_scores<NegativeSquares>,

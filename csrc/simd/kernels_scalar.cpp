@@ -81,6 +81,44 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
+void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
+               int32_t* out) {
+  std::memset(out, 0, static_cast<size_t>(n_queries * kPanelRows) * sizeof(int32_t));
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t q = 0; q < n_queries; ++q) {
+      int8_t codes[4];
+      std::memcpy(codes, queries + g * n_queries + q, 4);
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        const uint8_t* item = panel + (g * kPanelRows + r) * 4;
+        int32_t sum = 0;
+        for (int64_t b = 0; b < 4; ++b) sum += item[b] * codes[b];
+        out[q * kPanelRows + r] += sum;
+      }
+    }
+  }
+}
+
+bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
+                        queries.zeta[q] * panel.bounds[2] + queries.eta[q] * panel.bounds[3] -
+                        queries.offset[q];
+    uint32_t mask = 0;
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      const float limit =
+          (panel.inverse_step[r] * queries.alpha[q] - slack) - panel.bias[r] * queries.beta[q];
+      float sum = static_cast<float>(raw[q * kPanelRows + r]);
+      if (low != nullptr) sum = sum * queries.base + static_cast<float>(low[q * kPanelRows + r]);
+      if (!(sum <= limit)) mask |= uint32_t{1} << r;
+    }
+    masks[q] = mask;
+    any |= mask;
+  }
+  return any != 0;
+}
+
 double add_lanes(const double* lane) {
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
@@ -104,7 +142,8 @@ double canonical_sqdist(const float* a, const float* b, int64_t dim) {
 
 }  // namespace
 
-const Kernels kKernelsScalar = {"scalar", pack_panel, dot_panel,     l2_panel,        dot_rows,
-                                l2_rows,  hits,       canonical_dot, canonical_sqdist};
+const Kernels kKernelsScalar = {"scalar",   127,       dot_codes,     code_hits,
+                                pack_panel, dot_panel, l2_panel,      dot_rows,
+                                l2_rows,    hits,      canonical_dot, canonical_sqdist};
 
 }  // namespace recengine

@@ -2,7 +2,8 @@
 
 from libc.float cimport FLT_MAX
 from libc.math cimport sqrt
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libcpp cimport bool as cbool
 
 
 cdef extern from "core/native_api.h" namespace "recengine" nogil:
@@ -17,8 +18,29 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         float margin
         float threshold
 
+    cdef struct CodeQueries:
+        float alpha[16]
+        float beta[16]
+        float delta[16]
+        float epsilon[16]
+        float zeta[16]
+        float eta[16]
+        float offset[16]
+        float base
+
+    cdef struct CodePanel:
+        const float* inverse_step
+        const float* bias
+        const float* bounds
+
     cdef struct Kernels:
         const char* name
+        int32_t query_code_max
+        void (*dot_codes)(const uint8_t* panel, const int32_t* queries, int64_t groups,
+                          int64_t n_queries, int32_t* out) noexcept nogil
+        cbool (*code_hits)(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+                           const CodeQueries& queries, int64_t n_queries,
+                           uint32_t* masks) noexcept nogil
         void (*pack_panel)(const float** rows, int64_t dim, float* panel) noexcept nogil
         void (*dot_panel)(const float* panel, const float* queries, int64_t dim,
                           int64_t n_queries, float* out) noexcept nogil

@@ -6,7 +6,7 @@ Every function releases the GIL and checks its arguments: a wrong call raises, n
 import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport INFINITY, NAN, nextafter, sqrt
+from libc.math cimport INFINITY, NAN, nextafterf, sqrt
 from libc.stdint cimport int64_t
 
 from recengine.retrieval._kernels cimport (
@@ -101,7 +101,7 @@ def reach(int metric, const double[::1] sq_norms not None):
             if metric == DOT:
                 view[i] = <float>(norm * (1.0 + 2.0 ** -22)) if norm < 3e38 else <float>INFINITY
                 if norm > 0.0:
-                    view[i] = nextafter(view[i], <float>INFINITY)
+                    view[i] = nextafterf(view[i], <float>INFINITY)
             elif norm == 0.0:
                 view[i] = 0.0
             elif 2.0 ** -100 <= norm <= 2.0 ** 100:

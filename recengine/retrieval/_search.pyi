@@ -22,4 +22,5 @@ def search(
     min_score: float = ...,
     num_threads: int = 1,
     deadline_ns: int = 0,
+    codes: dict[str, Any] | None = None,
 ) -> tuple[Int64Array, Float32Array, dict[str, Any]]: ...

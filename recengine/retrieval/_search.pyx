@@ -6,11 +6,13 @@ A wrong call raises, never crashes; the GIL is released while the scan runs.
 import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport INFINITY, isnan, nextafter
+from libc.math cimport INFINITY, isnan, nextafterf
 from libc.stdint cimport int64_t, uint64_t
 
 from recengine.retrieval._kernels cimport COSINE, DOT, L2, NativeApi, kApiCapsule
-from recengine.retrieval._scan cimport Entry, Plan, collect, gamma_bound, scan, split
+from recengine.retrieval._float_scan cimport gamma_bound
+from recengine.retrieval._plan cimport CodeTable, Entry, Plan
+from recengine.retrieval._scan cimport collect, scan, split
 
 from recengine.retrieval._score import squared_norms
 
@@ -20,7 +22,7 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
            const uint64_t[::1] mask=None, const int64_t[::1] rows=None,
            const int64_t[::1] exclude_indptr=None, const int64_t[::1] exclude_rows=None,
            const float[::1] bias=None, float min_score=-np.inf, int num_threads=1,
-           int64_t deadline_ns=0):
+           int64_t deadline_ns=0, codes=None):
     """Return the exact top k rows of each query.
 
     Parameters
@@ -39,6 +41,8 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
         Added to the score before it is rounded.
     min_score : float
         Lower scores are left out.
+    codes : dict of `_native.encode`, optional
+        The int8 codes of `vectors`; the scan runs on float32 without them.
     deadline_ns : int
         On the clock of ``time.monotonic_ns``; 0 for none.
 
@@ -48,6 +52,7 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     stats dict: level, scanned and rescored pairs, partial)
     """
     cdef Plan plan
+    cdef CodeTable table
     cdef int64_t n = vectors.shape[0], n_tasks, n_chunks
     _check_search(metric, queries, vectors, sq_norms, reach, k, num_threads)
     _check_limits(n, queries.shape[0], mask, rows, exclude_indptr, exclude_rows)
@@ -92,8 +97,12 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     plan.gamma = gamma_bound(plan.dim)
     plan.floor = -INFINITY
     if min_score != -INFINITY:
-        plan.floor = nextafter(min_score, -<float>INFINITY)
+        plan.floor = nextafterf(min_score, -<float>INFINITY)
     plan.deadline_ns = deadline_ns
+    plan.codes = <const CodeTable*>NULL
+    if codes is not None and rows is None and bias is None:
+        _fill_codes(&table, codes, n, plan.dim)
+        plan.codes = &table
 
     n_chunks = split(&plan, num_threads)
     n_tasks = n_chunks * plan.n_parts
@@ -172,3 +181,26 @@ def _check_bias(int metric, int64_t n, bias):
         raise ValueError("bias must be None under l2")
     if bias.shape[0] != n or not np.isfinite(bias).all():
         raise ValueError(f"bias must be {n} finite numbers")
+
+
+cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
+    cdef const unsigned char[::1] panels = codes["panels"]
+    cdef const float[::1] inverse_step = codes["inverse_step"], bias = codes["bias"]
+    cdef const float[::1] residual = codes["residual"], length = codes["length"]
+    cdef const float[:, ::1] bounds = codes["panel_bounds"]
+    cdef const double[::1] mean = codes["mean"]
+    cdef int64_t slots = (n + 31) // 32 * 32
+    if (panels.shape[0] != slots * ((dim + 3) // 4 * 4) or inverse_step.shape[0] != slots
+            or bias.shape[0] != slots or residual.shape[0] != slots or length.shape[0] != slots
+            or bounds.shape[0] != slots // 32 or bounds.shape[1] != 4 or mean.shape[0] != dim):
+        raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
+    table.panels = &panels[0]
+    if <size_t>table.panels % 64 != 0:
+        raise ValueError("codes must start at a multiple of 64 bytes")
+    table.inverse_step, table.bias = &inverse_step[0], &bias[0]
+    table.residual, table.length = &residual[0], &length[0]
+    table.bounds, table.mean = &bounds[0, 0], &mean[0]
+    table.unit = codes["unit"]
+    table.mean_norm = float(np.linalg.norm(codes["mean"]))
+    table.largest_norm = 1.0
+    return 0

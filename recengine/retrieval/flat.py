@@ -54,7 +54,12 @@ class FlatIndex:
     then by ordinal, the number an item was given at its first insert; they equal those of
     ``tests/oracles.py::search``.
 
-    Memory: the vectors (unless borrowed) and 8 bytes an item for norms, beside the ids. Searches
+    The scan reads int8 codes and drops an item only where a bound of their error proves that it
+    is not in the answer (``recengine/retrieval/_code_scan.pyx`` gives the proof); where the codes
+    cannot tell the items apart it reads the float32 vectors.
+
+    Memory: the vectors (unless borrowed), dim + 28 bytes an item for codes and norms, and the
+    ids. Searches
     may run from any number of threads, also during `upsert` and `delete`: each one answers from
     the state that was published when it began. A forked child may search and update at once.
     """
@@ -155,6 +160,7 @@ class FlatIndex:
             min_score=lowest,
             num_threads=threads,
             deadline_ns=deadline,
+            codes=generation.codes,
         )
         self._stats.add(len(table), native)
         return generation.answer(rows, scores, single=single, partial=bool(native["partial"]))
@@ -230,8 +236,9 @@ class FlatIndex:
 
         Notes
         -----
-        O((n_items + n) dim) time and memory: the next generation is built aside and published
-        whole, so searches see all of it or none. Writers wait for each other, readers never.
+        O((n_items + n) dim) time and memory: the next generation is built aside, codes and all,
+        and published whole, so searches see all of it or none. Writers wait for each other,
+        readers never.
         """
         names = _filters.distinct_ids("ids", ids)
         table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
@@ -308,7 +315,7 @@ class FlatIndex:
         """What the searches of this object did so far, over all threads.
 
         ``level`` is the SIMD level of the last one; ``searches`` and ``queries`` count calls and
-        their queries; ``scanned`` counts pairs that a float32 scan looked at, ``rescored`` those
+        their queries; ``scanned`` counts pairs that a scan looked at, ``rescored`` those
         that were scored exactly; ``partial`` counts answers cut short by a timeout.
         """
         return self._stats.snapshot()
@@ -360,7 +367,8 @@ class FlatIndex:
 
         Notes
         -----
-        The checksums of all parts are verified, which reads the file once.
+        The checksums of all parts are verified and the codes of the scan are made anew: O(n_items
+        dim) time.
         """
         index = cls.__new__(cls)
         index._begin(_persistence.load(path))

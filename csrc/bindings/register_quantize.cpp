@@ -1,0 +1,136 @@
+// Encoding an index's vectors: allocates the table, splits the rows over the pool.
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <vector>
+
+#include "bindings/arrays.h"
+#include "bindings/registration.h"
+#include "core/quantize.h"
+#include "core/thread_pool.h"
+
+namespace py = pybind11;
+
+namespace recengine {
+
+namespace {
+
+constexpr int64_t kChunkRows = 8192;  // fixed, so that the mean does not depend on threads
+constexpr double kSmallestMean = 0x1p-40;
+
+using DoubleArray = py::array_t<double, py::array::c_style>;
+
+// 64-byte aligned bytes owned by the array.
+py::array_t<uint8_t> aligned_bytes(int64_t count) {
+  const size_t size = (static_cast<size_t>(count) + 64) / 64 * 64;
+  void* memory = std::aligned_alloc(64, size);
+  if (memory == nullptr) throw std::bad_alloc();
+  const py::capsule owner(memory, [](void* p) { std::free(p); });
+  return py::array_t<uint8_t>({count}, static_cast<uint8_t*>(memory), owner);
+}
+
+struct Work {
+  CodeSource source;
+  CodeTable table;
+  std::vector<double> sums;  // [chunk][dim]
+  int64_t n_panels;
+};
+
+void add_chunk(void* context, int64_t chunk) {
+  Work* work = static_cast<Work*>(context);
+  const int64_t first = chunk * kChunkRows;
+  add_rows(work->source, first, std::min(first + kChunkRows, work->source.n),
+           work->sums.data() + chunk * work->source.dim);
+}
+
+void encode_chunk(void* context, int64_t chunk) {
+  Work* work = static_cast<Work*>(context);
+  const int64_t first = chunk * (kChunkRows / kPanelRows);
+  quantize_panels(work->source, first, std::min(first + kChunkRows / kPanelRows, work->n_panels),
+                  work->table);
+}
+
+double power_of_two_above(double value) {
+  int exponent = 0;
+  std::frexp(value, &exponent);
+  return value > 0 ? std::ldexp(1.0, exponent) : 1.0;
+}
+
+// The mean of all y 2^-exponent; nothing where it is too short to be told from noise.
+std::vector<double> mean_of(Work* work, int64_t n_chunks, int num_threads) {
+  const int64_t dim = work->source.dim;
+  work->sums.assign(static_cast<size_t>(n_chunks * dim), 0.0);
+  parallel_for(n_chunks, num_threads, add_chunk, work);
+  std::vector<double> mean(static_cast<size_t>(dim), 0.0);
+  double square = 0;
+  for (int64_t j = 0; j < dim; ++j) {
+    for (int64_t c = 0; c < n_chunks; ++c) {
+      mean[static_cast<size_t>(j)] += work->sums[static_cast<size_t>(c * dim + j)];
+    }
+    mean[static_cast<size_t>(j)] /= static_cast<double>(std::max<int64_t>(work->source.n, 1));
+    square += mean[static_cast<size_t>(j)] * mean[static_cast<size_t>(j)];
+  }
+  if (std::sqrt(square) < kSmallestMean) std::fill(mean.begin(), mean.end(), 0.0);
+  work->sums.clear();
+  work->sums.shrink_to_fit();
+  return mean;
+}
+
+py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metric,
+                int num_threads) {
+  const auto [n, dim] = matrix_shape(vectors, "vectors");
+  require(dim >= 1, "vectors must have at least one column, got 0");
+  require(dim <= 65536, "vectors must have at most 65536 columns, got " + std::to_string(dim));
+  require(sq_norms.ndim() == 1 && sq_norms.shape(0) == n,
+          "sq_norms must have one entry per vector (" + std::to_string(n) + ")");
+  require(metric >= 0 && metric <= 2, "metric must be 0, 1 or 2, got " + std::to_string(metric));
+  require(num_threads >= 1, "num_threads must be >= 1, got " + std::to_string(num_threads));
+  const int64_t n_panels = (n + kPanelRows - 1) / kPanelRows;
+  const int64_t slots = n_panels * kPanelRows;
+  const int64_t n_chunks = (n + kChunkRows - 1) / kChunkRows;
+  py::array_t<uint8_t> panels = aligned_bytes(slots * code_groups(dim) * 4);
+  py::array_t<float> inverse_step(slots);
+  py::array_t<float> bias(slots);
+  py::array_t<float> residual(slots);
+  py::array_t<float> length(slots);
+  py::array_t<float> panel_bounds({n_panels, int64_t{4}});
+  DoubleArray mean_out(dim);
+  double unit = 1;
+  Work work{{vectors.data(), sq_norms.data(), nullptr, 1.0, n, dim, static_cast<Metric>(metric)},
+            {panels.mutable_data(), inverse_step.mutable_data(), bias.mutable_data(),
+             residual.mutable_data(), length.mutable_data(), panel_bounds.mutable_data()},
+            {},
+            n_panels};
+  {
+    const py::gil_scoped_release release;
+    if (metric != static_cast<int>(Metric::kCosine) && n > 0) {
+      const double largest = *std::max_element(work.source.sq_norm, work.source.sq_norm + n);
+      unit = 1.0 / power_of_two_above(std::sqrt(largest));
+    }
+    work.source.unit = unit;
+    const std::vector<double> mean = mean_of(&work, n_chunks, num_threads);
+    work.source.mean = mean.data();
+    parallel_for(n_chunks, num_threads, encode_chunk, &work);
+    std::copy(mean.begin(), mean.end(), mean_out.mutable_data());
+  }
+  py::dict codes;
+  codes["panels"] = panels;
+  codes["inverse_step"] = inverse_step;
+  codes["bias"] = bias;
+  codes["residual"] = residual;
+  codes["length"] = length;
+  codes["panel_bounds"] = panel_bounds;
+  codes["mean"] = mean_out;
+  codes["unit"] = unit;
+  return codes;
+}
+
+}  // namespace
+
+void register_quantize(py::module_& m) {
+  m.def("encode", encode, py::arg("vectors").noconvert(), py::arg("sq_norms").noconvert(),
+        py::arg("metric"), py::arg("num_threads") = 1,
+        "Int8 codes of the rows and the bounds of their error: what the certified scan reads.");
+}
+
+}  // namespace recengine

@@ -1,0 +1,29 @@
+"""The float32 scan: blocks loaded once, passed over by every query of a chunk."""
+
+from libc.stdint cimport int64_t
+
+from recengine.retrieval._plan cimport Plan, Query
+
+
+cdef struct FloatChunk:
+    int64_t q0
+    int64_t n_queries
+    bint packs               # panels and groups of queries, or rows as they lie
+    int64_t rows             # room for so many rows in a block; 0 before it is opened
+    float* packed            # queries, [tile][dim][queries of the tile]
+    float* tile              # [12][32]
+    int64_t n_rows           # of the block that is loaded
+    int64_t n_panels
+    const float** row        # [n_panels * 32]
+    int64_t* number          # [n_panels * 32] row numbers
+    float* reach             # [n_panels * 32]
+    float* bias              # [n_panels * 32]
+    float* panels            # [n_panels][dim][32]
+
+
+cdef double gamma_bound(int64_t dim) noexcept nogil
+cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n_queries,
+                      int64_t rows) noexcept nogil
+cdef int64_t scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,
+                         int64_t end) noexcept nogil
+cdef void close_floats(FloatChunk* chunk) noexcept nogil

@@ -1,0 +1,115 @@
+"""One search, prepared: what `_search` fills in and the scans carry out.
+
+Also the decision that both scans share: what has been nominated is filtered, scored canonically and
+entered into the query's heap of k.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libcpp.algorithm cimport pop_heap, push_heap
+from libcpp.pair cimport pair
+
+from recengine.retrieval._kernels cimport NativeApi, canonical_score
+
+# Ordered so that `<` means better: (-score, row). The worst entry is then a max-heap's top.
+ctypedef pair[float, int64_t] Entry
+
+cdef struct CodeTable:
+    const uint8_t* panels      # [n_panels][groups][32][4], code + 128
+    const float* inverse_step  # [slots]
+    const float* bias          # [slots]
+    const float* residual      # [slots]
+    const float* length        # [slots]
+    const float* bounds        # [n_panels][4]
+    const double* mean         # [dim]
+    double unit
+    double mean_norm
+    double largest_norm        # of y, in units
+
+cdef struct Query:
+    const float* vector      # as given: canonical scores
+    double sq_norm
+    float slope              # of the bound, per unit of item norm
+    float margin
+    float floor              # scores must exceed it, whatever the heap holds
+    const int64_t* exclude   # ascending
+    int64_t n_exclude
+    int64_t count            # entries in the heap
+    Entry* heap
+
+cdef struct Plan:
+    const NativeApi* native
+    int metric
+    const float* queries
+    const float* scan_queries  # what the tiles see: unit length under cosine
+    const float* vectors
+    const double* sq_norms
+    const float* reach
+    const CodeTable* codes     # NULL: the float32 scan alone
+    const float* bias
+    const uint64_t* mask
+    const int64_t* rows
+    const int64_t* exclude_indptr
+    const int64_t* exclude_rows
+    const double* query_sq
+    int64_t dim
+    int64_t n_positions
+    int64_t n_queries
+    int64_t k
+    int64_t chunk
+    int64_t n_parts
+    int64_t part_size
+    int64_t deadline_ns
+    double gamma
+    float max_bias
+    float floor
+    Entry* entries           # [part][query][k]
+    int64_t* counts          # [part][query]
+    int64_t* scanned         # [task]
+    int64_t* rescored        # [task]
+    int64_t* state           # [task]: 0 done, 1 stopped by the deadline, 2 out of memory
+
+
+cdef inline float threshold(const Plan* plan, const Query* query) noexcept nogil:
+    """What the canonical score of a newcomer must exceed."""
+    cdef float worst
+    if query.count < plan.k:
+        return query.floor
+    worst = -query.heap[0].first
+    return worst if worst > query.floor else query.floor
+
+
+cdef inline bint excluded(const Query* query, int64_t row) noexcept nogil:
+    cdef int64_t low = 0, high = query.n_exclude, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if query.exclude[middle] < row:
+            low = middle + 1
+        else:
+            high = middle
+    return low < query.n_exclude and query.exclude[low] == row
+
+
+cdef inline void enter(const Plan* plan, Query* query, float score, int64_t row) noexcept nogil:
+    if query.count == plan.k:
+        pop_heap(query.heap, query.heap + plan.k)
+        query.count -= 1
+    query.heap[query.count].first = -score
+    query.heap[query.count].second = row
+    query.count += 1
+    push_heap(query.heap, query.heap + query.count)
+
+
+cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept nogil:
+    """Score `row` canonically and enter it if it belongs; returns whether it was scored."""
+    cdef float score
+    if plan.mask != NULL and not (plan.mask[row >> 6] >> (row & 63)) & 1:
+        return False
+    if query.n_exclude != 0 and excluded(query, row):
+        return False
+    score = canonical_score(
+        plan.native.kernels, plan.metric, query.vector, plan.vectors + row * plan.dim, plan.dim,
+        query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
+    if score > threshold(plan, query):
+        enter(plan, query, score, row)
+    return True
