@@ -165,5 +165,5 @@ def rank(queries: Sequence[Query], items: Int64Array, k: int) -> Ranking:
 def rounded(totals: NDArray[Any]) -> Float32Array:
     """Return float64 sums as scores: saturated, without −0."""
     limit = float(np.finfo(np.float32).max)
-    scores: Float32Array = (np.clip(totals, -limit, limit) + 0.0).astype(np.float32)
+    scores: Float32Array = np.clip(totals, -limit, limit).astype(np.float32) + np.float32(0)
     return scores

@@ -150,11 +150,14 @@ def test_a_forked_child_reads_and_changes_its_own_copy(rng):
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=_child, args=(engine, users, twin.items[0], queue))
-    child.start()
-    ids, added = queue.get(timeout=30)
-    child.join(30)
-    release.set()
-    holder.join()
+    try:
+        child.start()
+        ids, added = queue.get(timeout=20)
+        child.join(20)
+    finally:
+        release.set()
+        holder.join()
+        child.kill()
     assert child.exitcode == 0
     assert added
     assert all(twin.items[0] not in row for row in ids)

@@ -30,6 +30,9 @@ def changed_pair(rng, weights, *, strings=False):
         for item in (twin.items[number], new[number % 2]):
             engine.observe(user, item, number + 0.5)
             twin.observe(user, item, number + 0.5)
+    only_new = "w3" if strings else 10**9 + 2  # nothing that a model knows
+    engine.observe(only_new, new[0])
+    twin.observe(only_new, new[0])
     gone = [twin.items[2], new[1]]
     engine.remove_items(gone)
     twin.remove(gone)

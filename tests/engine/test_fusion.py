@@ -63,15 +63,15 @@ def build(item_factors, content, weights):
 
 
 def test_a_tie_that_rounding_makes_goes_to_the_lower_ordinal(monkeypatch):
-    monkeypatch.setattr(fuse, "_FIRST_DEPTH", 1)
+    monkeypatch.setattr(fuse, "_FIRST_DEPTH", 2)
     monkeypatch.setattr(fuse, "_GROWTH", 2)
     below = float(np.nextafter(np.float32(1), np.float32(0)))
     engine = build(
-        [0.0, -5.0, -5.0, below, 1.0],
-        [[1, 0], [1, 0], [1, 0], [1, 0], [0, 1]],
+        [0.0, -5.0, -5.0, below, 1.0, 1.0],
+        [[1, 0], [1, 0], [1, 0], [1, 0], [0, 1], [0, 1]],
         {MODEL: 1.0, CONTENT: 0.6 * 2.0**-24},
     )
-    # Item 4 leads the model, 1 and 2 the content; nobody names 3, whose sum rounds to 4's.
+    # Items 4 and 5 lead the model, 1 and 2 the content; nobody names 3, whose sum rounds to 4's.
     assert engine.recommend(1, 1).ids.tolist() == [3]
     assert engine.recommend(1, 2).ids.tolist() == [3, 4]
     assert engine.recommend(1, 2).scores.tolist() == [1.0, 1.0]
@@ -87,6 +87,16 @@ def test_an_item_without_factors_may_beat_negative_scores(monkeypatch):
     )
     engine.add_items([9], vectors=[[0.7, np.sqrt(1 - 0.7**2)]])
     assert engine.recommend(1, 1).ids.tolist() == [9]
+
+
+def test_sums_saturate_and_have_no_negative_zero():
+    tiny = build([0.0, -1.0, 1.0], [[1, 0], [0, 1], [0, 1]], {MODEL: 1e-60, CONTENT: 1.0})
+    answer = tiny.recommend(1, 2)
+    assert answer.ids.tolist() == [1, 2]  # a tie: both sums round to zero
+    assert answer.scores.view(np.uint32).tolist() == [0, 0]
+    limit = np.finfo(np.float32).max
+    huge = build([0.0, -4.0, 4.0], [[1, 0], [0, 1], [0, 1]], {MODEL: float(limit), CONTENT: 1.0})
+    assert huge.recommend(1, 2).scores.tolist() == [limit, -limit]
 
 
 def test_fusion_stops_early_where_the_sources_agree(rng):
