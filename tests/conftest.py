@@ -102,7 +102,29 @@ def minilm_folder() -> Path:
 def _fetched(name: str) -> Path:
     from recengine.data import sources
 
+    return sources.fetch(name)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with _skipping_offline(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _skipping_offline(item):
+        return (yield)
+
+
+@contextlib.contextmanager
+def _skipping_offline(item: pytest.Item) -> Iterator[None]:
+    """Skip a test marked `network` where pip cannot reach its index; any other failure stays."""
+    from network import is_offline
+
     try:
-        return sources.fetch(name)
+        yield
     except recengine.FetchError as error:
-        pytest.skip(f"{name} is neither in the cache nor to be had: {error}")
+        if item.get_closest_marker("network") is None or not is_offline(str(error)):
+            raise
+        pytest.skip("needs a download, and pip cannot reach its index")
