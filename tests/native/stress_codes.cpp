@@ -1,0 +1,142 @@
+// The integer kernels at every level: exact sums up to the largest, and the test of what to drop.
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "arrays.h"
+#include "check.h"
+#include "core/types.h"
+#include "simd/dispatch.h"
+
+namespace {
+
+using recengine::CodePanel;
+using recengine::CodeQueries;
+using recengine::Kernels;
+using recengine::kPanelRows;
+using recengine::kTileQueries;
+
+std::mt19937_64 g_random(20240608);
+
+enum class Kind { kRandom, kLargest, kSmallest };
+
+uint8_t item_code(Kind kind) {
+  if (kind == Kind::kRandom) return static_cast<uint8_t>(g_random() % 256);
+  return kind == Kind::kLargest ? 255 : 1;  // a code of -127 or 127 is stored with 128 added
+}
+
+int8_t query_code(Kind kind, int32_t max, int64_t q) {
+  const int32_t size =
+      kind == Kind::kRandom
+          ? static_cast<int32_t>(g_random() % (2u * static_cast<unsigned>(max) + 1)) - max
+          : max;
+  return static_cast<int8_t>(q % 2 == 0 ? size : -size);
+}
+
+void check_dot_codes(const Kernels& level, int64_t groups, int64_t n_queries, Kind kind) {
+  const Array<uint8_t> panel(groups * kPanelRows * 4);
+  const Array<int32_t> queries(groups * n_queries, 1);
+  const Array<int32_t> out(n_queries * kPanelRows);
+  std::vector<int64_t> want(static_cast<size_t>(n_queries * kPanelRows), 0);
+  for (int64_t i = 0; i < groups * kPanelRows * 4; ++i) panel[i] = item_code(kind);
+  for (int64_t g = 0; g < groups; ++g) {
+    for (int64_t q = 0; q < n_queries; ++q) {
+      int8_t codes[4];
+      for (int8_t& code : codes) code = query_code(kind, level.query_code_max, q);
+      std::memcpy(&queries[g * n_queries + q], codes, sizeof codes);
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        for (int64_t b = 0; b < 4; ++b) {
+          want[static_cast<size_t>(q * kPanelRows + r)] +=
+              int64_t{panel[(g * kPanelRows + r) * 4 + b]} * codes[b];
+        }
+      }
+    }
+  }
+  level.dot_codes(panel.data(), queries.data(), groups, n_queries, out.data());
+  for (int64_t i = 0; i < n_queries * kPanelRows; ++i) {
+    CHECK(out[i] == want[static_cast<size_t>(i)],
+          "%s dot_codes, %ld groups, %ld queries: %ld, not %ld", level.name,
+          static_cast<long>(groups), static_cast<long>(n_queries), static_cast<long>(out[i]),
+          static_cast<long>(want[static_cast<size_t>(i)]));
+  }
+}
+
+float small(int low, int high) {
+  return static_cast<float>(low +
+                            static_cast<int>(g_random() % static_cast<unsigned>(high - low + 1)));
+}
+
+// Small integers: nothing rounds, so each level must agree with the definition on the boundary too.
+void check_code_hits(const Kernels& level, int64_t n_queries, bool two_digits, bool boosted) {
+  const Array<int32_t> raw(n_queries * kPanelRows);
+  const Array<int32_t> low(n_queries * kPanelRows);
+  const Array<float> inverse_step(kPanelRows);
+  const Array<float> bias(kPanelRows);
+  const Array<float> bounds(4);
+  const Array<float> boost(kPanelRows);
+  const Array<uint32_t> masks(n_queries);
+  for (int64_t i = 0; i < n_queries * kPanelRows; ++i) {
+    raw[i] = static_cast<int32_t>(small(-9, 9));
+    low[i] = static_cast<int32_t>(small(-9, 9));
+  }
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    inverse_step[r] = small(1, 4);
+    bias[r] = small(-3, 3);
+    boost[r] = small(-2, 2);
+  }
+  for (int64_t i = 0; i < 4; ++i) bounds[i] = small(0, 3);
+  CodeQueries in{};
+  in.base = 4;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    in.alpha[q] = small(-4, 9);
+    in.beta[q] = small(-2, 2);
+    in.delta[q] = small(0, 2);
+    in.epsilon[q] = small(0, 2);
+    in.zeta[q] = small(0, 2);
+    in.eta[q] = small(0, 2);
+    in.offset[q] = small(-9, 9);
+    in.gamma[q] = small(0, 2);
+  }
+  const CodePanel panel{inverse_step.data(), bias.data(), bounds.data(),
+                        boosted ? boost.data() : nullptr};
+  const bool any = level.code_hits(raw.data(), two_digits ? low.data() : nullptr, panel, in,
+                                   n_queries, masks.data());
+  bool wanted_any = false;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    uint32_t want = 0;
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      const double sum = two_digits ? raw[q * kPanelRows + r] * 4.0 + low[q * kPanelRows + r]
+                                    : raw[q * kPanelRows + r];
+      const double left = sum - in.offset[q] + double{in.beta[q]} * bias[r] +
+                          double{in.delta[q]} * bounds[0] + double{in.epsilon[q]} * bounds[1] +
+                          double{in.zeta[q]} * bounds[2] + double{in.eta[q]} * bounds[3];
+      const double right =
+          (in.alpha[q] - (boosted ? double{in.gamma[q]} * boost[r] : 0.0)) * inverse_step[r];
+      if (!(left <= right)) want |= uint32_t{1} << r;
+    }
+    CHECK(masks[q] == want, "%s code_hits, query %ld of %ld: %08x is not %08x", level.name,
+          static_cast<long>(q), static_cast<long>(n_queries), masks[q], want);
+    wanted_any |= want != 0;
+  }
+  CHECK(any == wanted_any, "%s code_hits: any", level.name);
+}
+
+}  // namespace
+
+int main() {
+  for (const Kernels* level : recengine::available_levels()) {
+    for (const Kind kind : {Kind::kRandom, Kind::kLargest, Kind::kSmallest}) {
+      for (int64_t groups = 0; groups <= 17; ++groups) {
+        for (int64_t n = 1; n <= kTileQueries; ++n) check_dot_codes(*level, groups, n, kind);
+      }
+      check_dot_codes(*level, 96, 5, kind);
+      check_dot_codes(*level, 16384, 2, kind);  // the largest sum that must fit
+    }
+    for (int round = 0; round < 400; ++round) {
+      check_code_hits(*level, 1 + round % kTileQueries, round % 2 == 0, round % 3 == 0);
+    }
+    std::printf("codes %s: ok\n", level->name);
+  }
+  return 0;
+}
