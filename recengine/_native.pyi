@@ -23,4 +23,5 @@ def encode(
     sq_norms: NDArray[np.float64],
     metric: int,
     num_threads: int = 1,
+    order: NDArray[np.int64] | None = None,
 ) -> dict[str, Any]: ...

@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 
 from recengine import _native
-from recengine.retrieval import _score, _search
+from recengine.retrieval import _coding, _score, _search
 
 LEVELS = tuple(_native.simd_levels())
 METRICS = oracles.METRICS
@@ -24,7 +24,7 @@ def search(level, metric, queries, vectors, k, **options):
     reach = _score.reach(number, norms)
     arguments = (api, number, queries, vectors, norms, reach, k)
     by_float = _search.search(*arguments, **options)
-    codes = _native.encode(vectors, norms, number)
+    codes = _coding.encode(vectors, norms, reach, number)
     by_codes = _search.search(*arguments, codes=codes, **options)
     np.testing.assert_array_equal(by_codes[0], by_float[0])
     np.testing.assert_array_equal(by_codes[1].view(np.int32), by_float[1].view(np.int32))

@@ -1,7 +1,11 @@
 // Encoding an index's vectors: allocates the table, splits the rows over the pool.
+#include <pybind11/stl.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "bindings/arrays.h"
@@ -18,6 +22,7 @@ namespace {
 constexpr int64_t kChunkRows = 8192;  // fixed, so that the mean does not depend on threads
 constexpr double kSmallestMean = 0x1p-40;
 
+using OrderArray = py::array_t<int64_t, py::array::c_style>;
 using DoubleArray = py::array_t<double, py::array::c_style>;
 
 // 64-byte aligned bytes owned by the array.
@@ -76,8 +81,22 @@ std::vector<double> mean_of(Work* work, int64_t n_chunks, int num_threads) {
   return mean;
 }
 
-py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metric,
-                int num_threads) {
+// Slots in another order than rows: a permutation, so that every row is coded once.
+void check_order(const OrderArray& order, int64_t n) {
+  require(order.ndim() == 1 && order.shape(0) == n,
+          "order must have one entry per vector (" + std::to_string(n) + ")");
+  std::vector<bool> seen(static_cast<size_t>(n), false);
+  for (int64_t i = 0; i < n; ++i) {
+    const int64_t row = order.data()[i];
+    require(row >= 0 && row < n && !seen[static_cast<size_t>(row)],
+            "order must be a permutation of the rows, got " + std::to_string(row) + " at " +
+                std::to_string(i));
+    seen[static_cast<size_t>(row)] = true;
+  }
+}
+
+py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metric, int num_threads,
+                const std::optional<OrderArray>& order) {
   const auto [n, dim] = matrix_shape(vectors, "vectors");
   require(dim >= 1, "vectors must have at least one column, got 0");
   require(dim <= 65536, "vectors must have at most 65536 columns, got " + std::to_string(dim));
@@ -85,6 +104,7 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
           "sq_norms must have one entry per vector (" + std::to_string(n) + ")");
   require(metric >= 0 && metric <= 2, "metric must be 0, 1 or 2, got " + std::to_string(metric));
   require(num_threads >= 1, "num_threads must be >= 1, got " + std::to_string(num_threads));
+  if (order) check_order(*order, n);
   const int64_t n_panels = (n + kPanelRows - 1) / kPanelRows;
   const int64_t slots = n_panels * kPanelRows;
   const int64_t n_chunks = (n + kChunkRows - 1) / kChunkRows;
@@ -96,7 +116,8 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
   py::array_t<float> panel_bounds({n_panels, int64_t{4}});
   DoubleArray mean_out(dim);
   double unit = 1;
-  Work work{{vectors.data(), sq_norms.data(), nullptr, 1.0, n, dim, static_cast<Metric>(metric)},
+  Work work{{vectors.data(), sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n, dim,
+             static_cast<Metric>(metric)},
             {panels.mutable_data(), inverse_step.mutable_data(), bias.mutable_data(),
              residual.mutable_data(), length.mutable_data(), panel_bounds.mutable_data()},
             {},
@@ -122,6 +143,7 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
   codes["panel_bounds"] = panel_bounds;
   codes["mean"] = mean_out;
   codes["unit"] = unit;
+  if (order) codes["order"] = *order;
   return codes;
 }
 
@@ -129,7 +151,7 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
 
 void register_quantize(py::module_& m) {
   m.def("encode", encode, py::arg("vectors").noconvert(), py::arg("sq_norms").noconvert(),
-        py::arg("metric"), py::arg("num_threads") = 1,
+        py::arg("metric"), py::arg("num_threads") = 1, py::arg("order") = py::none(),
         "Int8 codes of the rows and the bounds of their error: what the certified scan reads.");
 }
 

@@ -92,7 +92,8 @@ void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
       const int64_t slot = panel * kPanelRows + r;
       RowFacts facts;
       if (slot < source.n) {
-        facts = quantize_row(source, slot, z.data(), codes.data());
+        const int64_t row = source.order == nullptr ? slot : source.order[slot];
+        facts = quantize_row(source, row, z.data(), codes.data());
       } else {
         std::fill(codes.begin(), codes.end(), static_cast<int8_t>(0));
       }

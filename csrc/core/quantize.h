@@ -25,6 +25,7 @@ struct CodeSource {
   const float* rows;      // [n][dim]
   const double* sq_norm;  // [n] canonical x.x; read under cosine
   const double* mean;     // [dim] of y 2^-exponent
+  const int64_t* order;   // [n] the row of each slot, or null where slots are rows
   double unit;            // 2^-exponent
   int64_t n;
   int64_t dim;

@@ -22,7 +22,8 @@ struct HitTest {
 
 // Per query, 16 slots of which the first n_queries count: coefficients of the certified test.
 // In units of (query step x item step) item r of a panel is dropped only if
-//   raw - offset + beta bias_r + delta E + epsilon H + zeta S + eta B  <=  alpha / step_r
+//   raw - offset + beta bias_r + delta E + epsilon H + zeta S + eta B
+//       <=  (alpha - gamma boost_r) / step_r
 // with E, H, S, B the panel's bounds; the proof stands in retrieval/_codes.pyx.
 struct alignas(64) CodeQueries {
   float alpha[16];
@@ -32,6 +33,7 @@ struct alignas(64) CodeQueries {
   float zeta[16];
   float eta[16];
   float offset[16];
+  float gamma[16];  // of the boost
   float base;
 };
 
@@ -39,6 +41,7 @@ struct CodePanel {
   const float* inverse_step;  // [32]
   const float* bias;          // [32]
   const float* bounds;        // [4]
+  const float* boost;         // [32] added to scores, or null
 };
 
 struct Kernels {

@@ -233,9 +233,14 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
     const __m256 shift = _mm256_set1_ps(slack);
     uint32_t mask = 0;
     for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+      __m256 own = alpha;
+      if (panel.boost != nullptr) {
+        own = _mm256_fnmadd_ps(_mm256_set1_ps(queries.gamma[q]), _mm256_loadu_ps(panel.boost + r),
+                               own);
+      }
       const __m256 limit =
           _mm256_fnmadd_ps(_mm256_loadu_ps(panel.bias + r), beta,
-                           _mm256_fmsub_ps(_mm256_loadu_ps(panel.inverse_step + r), alpha, shift));
+                           _mm256_fmsub_ps(_mm256_loadu_ps(panel.inverse_step + r), own, shift));
       __m256 sum = as_floats(raw + q * kPanelRows + r);
       if (low != nullptr) {
         sum =

@@ -206,13 +206,19 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
   const __m512 bias_high = _mm512_loadu_ps(panel.bias + kLanes);
   uint32_t any = 0;
   for (int64_t q = 0; q < n_queries; ++q) {
-    const __m512 alpha = _mm512_set1_ps(queries.alpha[q]);
+    __m512 alpha_low = _mm512_set1_ps(queries.alpha[q]);
+    __m512 alpha_high = alpha_low;
+    if (panel.boost != nullptr) {
+      const __m512 gamma = _mm512_set1_ps(queries.gamma[q]);
+      alpha_low = _mm512_fnmadd_ps(gamma, _mm512_loadu_ps(panel.boost), alpha_low);
+      alpha_high = _mm512_fnmadd_ps(gamma, _mm512_loadu_ps(panel.boost + kLanes), alpha_high);
+    }
     const __m512 beta = _mm512_set1_ps(queries.beta[q]);
     const __m512 shift = _mm512_set1_ps(slack[q]);
     const __m512 limit_low =
-        _mm512_fnmadd_ps(bias_low, beta, _mm512_fmsub_ps(step_low, alpha, shift));
+        _mm512_fnmadd_ps(bias_low, beta, _mm512_fmsub_ps(step_low, alpha_low, shift));
     const __m512 limit_high =
-        _mm512_fnmadd_ps(bias_high, beta, _mm512_fmsub_ps(step_high, alpha, shift));
+        _mm512_fnmadd_ps(bias_high, beta, _mm512_fmsub_ps(step_high, alpha_high, shift));
     __m512 first = _mm512_cvtepi32_ps(_mm512_load_si512(raw + q * kPanelRows));
     __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(raw + q * kPanelRows + kLanes));
     if (low != nullptr) {

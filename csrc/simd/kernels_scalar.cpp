@@ -107,8 +107,9 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
                         queries.offset[q];
     uint32_t mask = 0;
     for (int64_t r = 0; r < kPanelRows; ++r) {
-      const float limit =
-          (panel.inverse_step[r] * queries.alpha[q] - slack) - panel.bias[r] * queries.beta[q];
+      float alpha = queries.alpha[q];
+      if (panel.boost != nullptr) alpha -= queries.gamma[q] * panel.boost[r];
+      const float limit = (panel.inverse_step[r] * alpha - slack) - panel.bias[r] * queries.beta[q];
       float sum = static_cast<float>(raw[q * kPanelRows + r]);
       if (low != nullptr) sum = sum * queries.base + static_cast<float>(low[q * kPanelRows + r]);
       if (!(sum <= limit)) mask |= uint32_t{1} << r;

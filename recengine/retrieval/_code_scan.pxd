@@ -22,7 +22,9 @@ cdef struct CodeChunk:
     bint wide           # two digits per query code
     CodeQueries* tiles  # [ceil(n_queries / 12)]
     CodeQuery* queries  # [n_queries]
+    int64_t* member     # [n_queries] which of the task's queries stands here
     int32_t* words      # [tile][groups][queries of the tile, digits one after another]
+    int32_t* spare      # of the same size, for retiling
     int32_t* raw        # [24][32]
     double* scratch     # [2][dim]
     int64_t n_pending
@@ -32,6 +34,8 @@ cdef struct CodeChunk:
 
 cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, int64_t q0,
                      int64_t n_queries) noexcept nogil
+cdef void drop_finished(const Plan* plan, CodeChunk* chunk, const Query* queries,
+                        int64_t panel) noexcept nogil
 cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t first,
                         int64_t end) noexcept nogil
 cdef void close_codes(CodeChunk* chunk) noexcept nogil

@@ -79,7 +79,11 @@ cdef void set_limit(const Plan* plan, CodeChunk* chunk, const Query* query,
     tile.alpha[slot] = <float>alpha
     if tile.alpha[slot] > alpha:  # a limit that underflows must not rise
         tile.alpha[slot] = nextafterf(tile.alpha[slot], -<float>INFINITY)
-    tile.zeta[slot] = <float>((fabs(alpha) * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
+    alpha = fabs(alpha)
+    if plan.bias != NULL:
+        tile.gamma[slot] = <float>coded.tau_scale
+        alpha += plan.max_bias * coded.tau_scale
+    tile.zeta[slot] = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
 
 
 cdef double centred(const Plan* plan, int64_t q, double* p, double* length,
@@ -179,13 +183,18 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     chunk.tiles = <CodeQueries*>aligned_alloc(64, n_tiles * sizeof(CodeQueries))
     chunk.queries = <CodeQuery*>calloc(n_queries, sizeof(CodeQuery))
     chunk.words = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
+    chunk.member = <int64_t*>calloc(n_queries, sizeof(int64_t))
+    if plan.codes.order != NULL:
+        chunk.spare = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
     chunk.raw = <int32_t*>aligned_alloc(64, 2 * kTileQueries * kPanelRows * 4)
     chunk.scratch = <double*>calloc(plan.dim, sizeof(double))
     if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.raw == NULL
-            or chunk.scratch == NULL):
+            or chunk.scratch == NULL or chunk.member == NULL
+            or (plan.codes.order != NULL and chunk.spare == NULL)):
         return False
     memset(chunk.tiles, 0, n_tiles * sizeof(CodeQueries))
     for q in range(n_queries):
+        chunk.member[q] = q
         start_code_query(plan, chunk, queries + q, q0, q)
     return True
 
@@ -193,7 +202,9 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
 cdef void close_codes(CodeChunk* chunk) noexcept nogil:
     free(chunk.tiles)
     free(chunk.queries)
+    free(chunk.member)
     free(chunk.words)
+    free(chunk.spare)
     free(chunk.raw)
     free(chunk.scratch)
 
@@ -201,17 +212,88 @@ cdef void close_codes(CodeChunk* chunk) noexcept nogil:
 cdef int64_t drain(const Plan* plan, CodeChunk* chunk, Query* queries) noexcept nogil:
     """Decide what is pending, in order of row; returns how many were scored."""
     cdef int64_t i, q, n_scored = 0
+    cdef Query* query
     for i in range(chunk.n_pending):
         q = chunk.pending_query[i]
-        n_scored += decide(plan, queries + q, chunk.pending_row[i])
-        if threshold(plan, queries + q) != chunk.queries[q].tau:
-            set_limit(plan, chunk, queries + q, q)
+        query = queries + chunk.member[q]
+        n_scored += decide(plan, query, chunk.pending_row[i])
+        if threshold(plan, query) != chunk.queries[q].tau:
+            set_limit(plan, chunk, query, q)
     chunk.n_pending = 0
     return n_scored
 
 
-cdef bint survives(const Plan* plan, const CodeChunk* chunk, int64_t q, int64_t slot,
-                   double raw) noexcept nogil:
+cdef inline int64_t row_of(const Plan* plan, int64_t slot) noexcept nogil:
+    """The row of a slot of the code table."""
+    if plan.codes.order == NULL:
+        return slot
+    return max(<int64_t>0, min(plan.codes.order[slot], plan.n - 1))
+
+
+cdef void drop_finished(const Plan* plan, CodeChunk* chunk, const Query* queries,
+                        int64_t panel) noexcept nogil:
+    """Leave out the queries whose tau no item from `panel` on can exceed, whatever its angle.
+
+    Slots are in order of falling norm then. Tiles are made anew only if that saves one.
+    """
+    cdef int64_t q, n_kept = 0
+    cdef double reach = plan.codes.block_reach[panel] * (1.0 + 2.0 ** -40)
+    cdef const Query* query
+    cdef bint[252] keep
+    for q in range(chunk.n_queries):
+        query = queries + chunk.member[q]
+        keep[q] = not sqrt(query.sq_norm) * reach + plan.max_bias <= threshold(plan, query)
+        n_kept += keep[q]
+    if n_kept != 0 and tiles_of(n_kept) == tiles_of(chunk.n_queries):
+        return
+    retile(chunk, keep, n_kept)
+
+
+cdef inline int64_t tiles_of(int64_t n_queries) noexcept nogil:
+    return (n_queries + kTileQueries - 1) // kTileQueries
+
+
+cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil:
+    """Close the ranks: queries that are not kept disappear, the rest keep their order."""
+    cdef int64_t q, to = 0, digits = 2 if chunk.wide else 1, digit, g
+    cdef int64_t old_size, new_size, old_first, new_first
+    cdef CodeQueries* source
+    cdef CodeQueries* target
+    for q in range(chunk.n_queries):
+        if not keep[q]:
+            continue
+        old_first, new_first = q - q % kTileQueries, to - to % kTileQueries
+        old_size = min(kTileQueries, chunk.n_queries - old_first)
+        new_size = min(kTileQueries, n_kept - new_first)
+        for digit in range(digits):
+            for g in range(chunk.groups):
+                chunk.spare[(new_first * chunk.groups + g * new_size) * digits
+                            + digit * new_size + to - new_first] = (
+                    chunk.words[(old_first * chunk.groups + g * old_size) * digits
+                                + digit * old_size + q - old_first])
+        source, target = chunk.tiles + q // kTileQueries, chunk.tiles + to // kTileQueries
+        move_coefficients(source, q % kTileQueries, target, to % kTileQueries)
+        chunk.queries[to] = chunk.queries[q]
+        chunk.member[to] = chunk.member[q]
+        to += 1
+    chunk.words, chunk.spare = chunk.spare, chunk.words
+    chunk.n_queries = n_kept
+
+
+cdef void move_coefficients(const CodeQueries* source, int64_t i, CodeQueries* target,
+                            int64_t j) noexcept nogil:
+    target.alpha[j] = source.alpha[i]
+    target.beta[j] = source.beta[i]
+    target.delta[j] = source.delta[i]
+    target.epsilon[j] = source.epsilon[i]
+    target.zeta[j] = source.zeta[i]
+    target.eta[j] = source.eta[i]
+    target.offset[j] = source.offset[i]
+    target.gamma[j] = source.gamma[i]
+
+
+cdef bint survives(const Plan* plan, const CodeChunk* chunk, int64_t q, int64_t slot, double raw,
+                   double boost) noexcept nogil:
     """The same test with the item's own bounds, in float64."""
     cdef const CodeQueries* tile = chunk.tiles + q // kTileQueries
     cdef int64_t i = q % kTileQueries
@@ -220,7 +302,7 @@ cdef bint survives(const Plan* plan, const CodeChunk* chunk, int64_t q, int64_t 
                 + <double>tile.delta[i] * plan.codes.residual[slot]
                 + <double>tile.epsilon[i] * plan.codes.length[slot]
                 + <double>tile.zeta[i] * inverse + <double>tile.eta[i] * fabs(bias)
-                <= inverse * tile.alpha[i])
+                <= inverse * (tile.alpha[i] - boost * tile.gamma[i]))
 
 
 cdef int64_t scan_panel(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t first,
@@ -228,19 +310,25 @@ cdef int64_t scan_panel(const Plan* plan, CodeChunk* chunk, Query* queries, int6
     """One tile of queries over one panel; returns how many items were scored canonically."""
     cdef const CodeTable* codes = plan.codes
     cdef const CodeQueries* tile = chunk.tiles + first // kTileQueries
-    cdef int64_t digits = 2 if chunk.wide else 1, base = panel * kPanelRows, q, r, line
+    cdef int64_t digits = 2 if chunk.wide else 1, base = panel * kPanelRows, q, r, row, line
     cdef int64_t n_scored = 0
     cdef const int32_t* low = <const int32_t*>NULL
     cdef uint32_t masks[12]
     cdef uint32_t hits
     cdef double raw
     cdef CodePanel items
-    cdef const char* row
+    cdef const char* vector
+    cdef float boost[32]
     if chunk.wide:
         low = chunk.raw + count * kPanelRows
     items.inverse_step = codes.inverse_step + base
     items.bias = codes.bias + base
     items.bounds = codes.bounds + panel * 4
+    items.boost = <const float*>NULL
+    if plan.bias != NULL:
+        for r in range(kPanelRows):
+            boost[r] = plan.bias[row_of(plan, min(base + r, plan.n - 1))]
+        items.boost = boost
     plan.native.kernels.dot_codes(codes.panels + panel * chunk.groups * kPanelRows * 4,
                                   chunk.words + first * chunk.groups * digits, chunk.groups,
                                   count * digits, chunk.raw)
@@ -254,13 +342,15 @@ cdef int64_t scan_panel(const Plan* plan, CodeChunk* chunk, Query* queries, int6
             raw = chunk.raw[q * kPanelRows + r]
             if chunk.wide:
                 raw = raw * tile.base + low[q * kPanelRows + r]
-            if not survives(plan, chunk, first + q, base + r, raw):
+            if not survives(plan, chunk, first + q, base + r, raw,
+                            boost[r] if plan.bias else 0.0):
                 continue
-            row = <const char*>(plan.vectors + (base + r) * plan.dim)
+            row = row_of(plan, base + r)
+            vector = <const char*>(plan.vectors + row * plan.dim)
             for line in range(0, plan.dim * 4, 64):
-                __builtin_prefetch(row + line)
+                __builtin_prefetch(vector + line)
             chunk.pending_query[chunk.n_pending] = first + q
-            chunk.pending_row[chunk.n_pending] = base + r
+            chunk.pending_row[chunk.n_pending] = row
             chunk.n_pending += 1
             if chunk.n_pending == PENDING:
                 n_scored += drain(plan, chunk, queries)

@@ -104,6 +104,8 @@ cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t
         row = first + min(i, n_rows - 1)
         if plan.rows != NULL:
             row = plan.rows[row]
+        elif plan.codes != NULL and plan.codes.order != NULL:
+            row = max(<int64_t>0, min(plan.codes.order[row], plan.n - 1))
         block.number[i] = row
         block.row[i] = plan.vectors + row * plan.dim
         block.reach[i] = plan.reach[row]

@@ -20,9 +20,8 @@ from recengine._types import (
 )
 from recengine._validation import as_matrix
 from recengine.data import IdMap
-from recengine.retrieval import _score
+from recengine.retrieval import _coding, _score
 
-LARGEST_CODED_DIM = 65536  # int32 sums of codes are exact up to here
 GATHER_SHARE = 2  # rows are gathered, not masked, when at most one in this many may be returned
 
 
@@ -65,7 +64,7 @@ class Generation:
     reach : ndarray (n_rows,), float32
         What the float32 scan needs to know of each row under the metric (`_score.reach`).
     codes : dict of arrays, or None
-        What the int8 scan reads (`_native.encode`); None where there is nothing to code.
+        What the int8 scan reads (`_coding.encode`); None where there is nothing to code.
     ids : IdMap
         The id of each row, deleted rows included.
     alive : ndarray (n_rows,), bool, or None
@@ -160,27 +159,18 @@ def upserted(old: Generation, ids: IdArray, vectors: Float32Array) -> Generation
     fresh = ids[new]
     id_map = IdMap(fresh) if old.n_rows == 0 else old.ids.extended(fresh)
     alive = None if old.alive is None else _with_rows(old.alive, n_rows, rows, True)
+    reach = _with_rows(old.reach, n_rows, rows, _score.reach(old.metric, norms))
     table = _with_rows(old.vectors, n_rows, rows, vectors)
     all_norms = _with_rows(old.sq_norms, n_rows, rows, norms)
     return replace(
         old,
         vectors=table,
         sq_norms=all_norms,
-        codes=_encode(table, all_norms, old.metric),
-        reach=_with_rows(old.reach, n_rows, rows, _score.reach(old.metric, norms)),
+        codes=_coding.encode(table, all_norms, reach, old.metric),
+        reach=reach,
         ids=id_map,
         **_liveness(alive, n_rows),
     )
-
-
-def _encode(vectors: Float32Array, norms: Float64Array, metric: int) -> dict[str, Any] | None:
-    if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
-        return None
-    codes = _native.encode(vectors, norms, metric)
-    for part in codes.values():
-        if isinstance(part, np.ndarray):
-            _freeze(part)
-    return codes
 
 
 def _with_rows(old: Any, n_rows: int, rows: Any, values: Any) -> Any:
@@ -213,7 +203,7 @@ def restored(
 ) -> Generation:
     """Return a state from the arrays that were saved."""
     reach = _freeze(_score.reach(metric, sq_norms))
-    codes = _encode(vectors, sq_norms, metric)
+    codes = _coding.encode(vectors, sq_norms, reach, metric)
     whole = Generation(vectors, sq_norms, reach, codes, ids, None, len(vectors), EVERYTHING, metric)
     return replace(whole, **_liveness(alive, len(vectors)))
 

@@ -26,12 +26,14 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         float zeta[16]
         float eta[16]
         float offset[16]
+        float gamma[16]
         float base
 
     cdef struct CodePanel:
         const float* inverse_step
         const float* bias
         const float* bounds
+        const float* boost
 
     cdef struct Kernels:
         const char* name

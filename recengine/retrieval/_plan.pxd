@@ -4,14 +4,14 @@ Also the decision that both scans share: what has been nominated is filtered, sc
 entered into the query's heap of k.
 """
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, nextafterf
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
 from recengine.retrieval._kernels cimport NativeApi, canonical_score
 
-# Ordered so that `<` means better: (-score, row). The worst entry is then a max-heap's top.
+# Ordered so that `<` means better: (-score, ordinal). The worst entry is then a max-heap's top.
 ctypedef pair[float, int64_t] Entry
 
 cdef struct CodeTable:
@@ -22,6 +22,8 @@ cdef struct CodeTable:
     const float* length        # [slots]
     const float* bounds        # [n_panels][4]
     const double* mean         # [dim]
+    const int64_t* order       # [n] the row of each slot, NULL where slots are rows
+    const float* block_reach   # [n_panels] largest norm from this panel on; NULL without order
     double unit
     double mean_norm
     double largest_norm        # of y, in units
@@ -46,12 +48,17 @@ cdef struct Plan:
     const double* sq_norms
     const float* reach
     const CodeTable* codes     # NULL: the float32 scan alone
-    const float* bias
-    const uint64_t* mask
-    const int64_t* rows
+    const float* bias          # by row
+    const int64_t* ordinals    # by row, NULL where they are the rows
+    bint ascending             # ordinals rise in the order of the walk
+    const uint64_t* alive      # by row
+    const uint64_t* mask       # by ordinal
+    uint64_t mask_bits
+    const int64_t* rows        # to be walked, NULL for all
     const int64_t* exclude_indptr
     const int64_t* exclude_rows
     const double* query_sq
+    int64_t n                  # rows
     int64_t dim
     int64_t n_positions
     int64_t n_queries
@@ -71,31 +78,41 @@ cdef struct Plan:
 
 
 cdef inline float threshold(const Plan* plan, const Query* query) noexcept nogil:
-    """What the canonical score of a newcomer must exceed."""
+    """What the canonical score of a newcomer must exceed.
+
+    Where ordinals ascend, a newcomer that ties with the worst comes after it; elsewhere it may
+    come before it, so the threshold lies just below.
+    """
     cdef float worst
     if query.count < plan.k:
         return query.floor
     worst = -query.heap[0].first
+    if not plan.ascending:
+        worst = nextafterf(worst, -<float>INFINITY)
     return worst if worst > query.floor else query.floor
 
 
-cdef inline bint excluded(const Query* query, int64_t row) noexcept nogil:
+cdef inline bint excluded(const Query* query, int64_t ordinal) noexcept nogil:
     cdef int64_t low = 0, high = query.n_exclude, middle
     while low < high:
         middle = (low + high) >> 1
-        if query.exclude[middle] < row:
+        if query.exclude[middle] < ordinal:
             low = middle + 1
         else:
             high = middle
-    return low < query.n_exclude and query.exclude[low] == row
+    return low < query.n_exclude and query.exclude[low] == ordinal
 
 
-cdef inline void enter(const Plan* plan, Query* query, float score, int64_t row) noexcept nogil:
+cdef inline void enter(const Plan* plan, Query* query, float score,
+                       int64_t ordinal) noexcept nogil:
+    cdef Entry entry
+    entry.first, entry.second = -score, ordinal
     if query.count == plan.k:
+        if not entry < query.heap[0]:
+            return
         pop_heap(query.heap, query.heap + plan.k)
         query.count -= 1
-    query.heap[query.count].first = -score
-    query.heap[query.count].second = row
+    query.heap[query.count] = entry
     query.count += 1
     push_heap(query.heap, query.heap + query.count)
 
@@ -103,13 +120,20 @@ cdef inline void enter(const Plan* plan, Query* query, float score, int64_t row)
 cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept nogil:
     """Score `row` canonically and enter it if it belongs; returns whether it was scored."""
     cdef float score
-    if plan.mask != NULL and not (plan.mask[row >> 6] >> (row & 63)) & 1:
+    cdef int64_t ordinal
+    if row < 0 or row >= plan.n:
         return False
-    if query.n_exclude != 0 and excluded(query, row):
+    ordinal = row if plan.ordinals == NULL else plan.ordinals[row]
+    if plan.alive != NULL and not (plan.alive[row >> 6] >> (row & 63)) & 1:
+        return False
+    if plan.mask != NULL and (<uint64_t>ordinal >= plan.mask_bits
+                              or not (plan.mask[ordinal >> 6] >> (ordinal & 63)) & 1):
+        return False
+    if query.n_exclude != 0 and excluded(query, ordinal):
         return False
     score = canonical_score(
         plan.native.kernels, plan.metric, query.vector, plan.vectors + row * plan.dim, plan.dim,
         query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
     if score > threshold(plan, query):
-        enter(plan, query, score, row)
+        enter(plan, query, score, ordinal)
     return True

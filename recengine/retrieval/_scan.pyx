@@ -13,7 +13,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libcpp.algorithm cimport sort
 
-from recengine.retrieval._code_scan cimport CodeChunk, close_codes, open_codes, scan_codes
+from recengine.retrieval._code_scan cimport (
+    CodeChunk,
+    close_codes,
+    drop_finished,
+    open_codes,
+    scan_codes,
+)
 from recengine.retrieval._float_scan cimport FloatChunk, close_floats, open_floats, scan_floats
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTileQueries
 from recengine.retrieval._plan cimport Entry, Plan, Query
@@ -75,7 +81,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef int64_t first = (task % plan.n_parts) * plan.part_size
     cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, scored
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
-    cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0
+    cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
     if plan.codes == NULL:
         by_float = 1
     while first < end:
@@ -90,12 +96,17 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
             scored = scan_floats(plan, floats, queries, first, stop)
             by_float -= 1 if plan.codes != NULL else 0
         else:
+            if plan.codes.order != NULL:
+                drop_finished(plan, codes, queries, first // kPanelRows)
+                active = codes.n_queries
+                if active == 0:
+                    return
             stop = min(end, first + code_rows)
             scored = scan_codes(plan, codes, queries, first, stop)
-            if scored > (stop - first) * n_queries // CROWDED + plan.k * n_queries:
+            if scored > (stop - first) * active // CROWDED + plan.k * active:
                 by_float = FLOAT_BLOCKS
         plan.rescored[task] += scored
-        plan.scanned[task] += (stop - first) * n_queries
+        plan.scanned[task] += (stop - first) * active
         first = stop
 
 

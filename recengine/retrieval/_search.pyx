@@ -19,11 +19,13 @@ from recengine.retrieval._score import squared_norms
 
 def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vectors,
            const double[::1] sq_norms, const float[::1] reach, Py_ssize_t k, *,
-           const uint64_t[::1] mask=None, const int64_t[::1] rows=None,
+           const int64_t[::1] ordinals=None, bint ascending=True,
+           const uint64_t[::1] alive=None, const uint64_t[::1] mask=None,
+           const int64_t[::1] rows=None,
            const int64_t[::1] exclude_indptr=None, const int64_t[::1] exclude_rows=None,
            const float[::1] bias=None, float min_score=-np.inf, int num_threads=1,
            int64_t deadline_ns=0, codes=None):
-    """Return the exact top k rows of each query.
+    """Return the exact top k items of each query, by ordinal.
 
     Parameters
     ----------
@@ -32,13 +34,20 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     queries, vectors : (n_queries, dim), (n, dim) float32, finite
     sq_norms, reach : (n,) float64 and float32
         From `_score.squared_norms` and `_score.reach`.
+    ordinals : (n,) int64 >= 0, optional
+        The stable number of each row, which answers, ties, `mask` and `exclude_rows` speak; the
+        row number when omitted.
+    ascending : bool
+        Whether `ordinals` rise with the row, which makes ties cheap.
+    alive : uint64 words, optional
+        Bit ``r & 63`` of word ``r >> 6`` set: row r is not deleted.
     mask : uint64 words, optional
-        Bit ``r & 63`` of word ``r >> 6`` set: row r may be returned.
+        Bit ``o & 63`` of word ``o >> 6`` set: ordinal o may be returned; none beyond the end may.
     rows : (m,) int64 ascending, optional
         Only these rows are looked at.
-    exclude_indptr, exclude_rows : CSR of rows that a query must not get, ascending per query
+    exclude_indptr, exclude_rows : CSR of ordinals that a query must not get, ascending per query
     bias : (n,) float32, optional
-        Added to the score before it is rounded.
+        By row, added to the score before it is rounded.
     min_score : float
         Lower scores are left out.
     codes : dict of `_native.encode`, optional
@@ -48,20 +57,21 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
 
     Returns
     -------
-    (rows (n_queries, k) int64 padded with -1, scores (n_queries, k) float32 padded with -inf,
+    (ordinals (n_queries, k) int64 padded with -1, scores (n_queries, k) float32 padded with -inf,
     stats dict: level, scanned and rescored pairs, partial)
     """
     cdef Plan plan
     cdef CodeTable table
     cdef int64_t n = vectors.shape[0], n_tasks, n_chunks
     _check_search(metric, queries, vectors, sq_norms, reach, k, num_threads)
-    _check_limits(n, queries.shape[0], mask, rows, exclude_indptr, exclude_rows)
+    _check_limits(n, queries.shape[0], rows, exclude_indptr, exclude_rows)
+    _check_ordinals(n, ordinals, alive)
     _check_bias(metric, n, bias)
     if isnan(min_score):
         raise ValueError("min_score must not be NaN")
     plan.native = <const NativeApi*>PyCapsule_GetPointer(api, kApiCapsule)
     plan.metric = metric
-    plan.dim, plan.n_queries = vectors.shape[1], queries.shape[0]
+    plan.n, plan.dim, plan.n_queries = n, vectors.shape[1], queries.shape[0]
     plan.n_positions = n if rows is None else rows.shape[0]
     plan.k = min(k, plan.n_positions)
     out_rows = np.full((plan.n_queries, k), -1, np.int64)
@@ -85,9 +95,18 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     if bias is not None and bias.shape[0] != 0:
         plan.bias = &bias[0]
     plan.max_bias = 0.0 if bias is None else np.abs(bias).max()
-    plan.mask = <const uint64_t*>NULL
-    if mask is not None and mask.shape[0] != 0:
-        plan.mask = &mask[0]
+    plan.mask = plan.alive = <const uint64_t*>NULL
+    plan.mask_bits = 0
+    if mask is not None:
+        if mask.shape[0] == 0:
+            return out_rows, out_scores, stats
+        plan.mask, plan.mask_bits = &mask[0], 64 * mask.shape[0]
+    if alive is not None:
+        plan.alive = &alive[0]
+    plan.ordinals = <const int64_t*>NULL
+    plan.ascending = True
+    if ordinals is not None:
+        plan.ordinals, plan.ascending = &ordinals[0], ascending
     plan.rows = <const int64_t*>NULL
     if rows is not None and rows.shape[0] != 0:
         plan.rows = &rows[0]
@@ -100,9 +119,10 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
         plan.floor = nextafterf(min_score, -<float>INFINITY)
     plan.deadline_ns = deadline_ns
     plan.codes = <const CodeTable*>NULL
-    if codes is not None and rows is None and bias is None:
+    if codes is not None and rows is None:
         _fill_codes(&table, codes, n, plan.dim)
         plan.codes = &table
+        plan.ascending = plan.ascending and table.order == NULL
 
     n_chunks = split(&plan, num_threads)
     n_tasks = n_chunks * plan.n_parts
@@ -146,12 +166,16 @@ def _check_search(int metric, const float[:, ::1] queries, const float[:, ::1] v
                          f"got {sq_norms.shape[0]} and {reach.shape[0]}")
 
 
-def _check_limits(int64_t n, int64_t n_queries, const uint64_t[::1] mask,
-                  const int64_t[::1] rows, const int64_t[::1] indptr,
-                  const int64_t[::1] exclude_rows):
+def _check_ordinals(int64_t n, const int64_t[::1] ordinals, const uint64_t[::1] alive):
+    if alive is not None and alive.shape[0] < (n + 63) // 64:
+        raise ValueError(f"alive must have {(n + 63) // 64} words, got {alive.shape[0]}")
+    if ordinals is not None and ordinals.shape[0] != n:
+        raise ValueError(f"ordinals must have {n} entries, got {ordinals.shape[0]}")
+
+
+def _check_limits(int64_t n, int64_t n_queries, const int64_t[::1] rows,
+                  const int64_t[::1] indptr, const int64_t[::1] exclude_rows):
     cdef int64_t i, j
-    if mask is not None and mask.shape[0] < (n + 63) // 64:
-        raise ValueError(f"mask must have {(n + 63) // 64} words, got {mask.shape[0]}")
     if rows is not None:
         for i in range(rows.shape[0]):
             if rows[i] < 0 or rows[i] >= n or (i > 0 and rows[i] <= rows[i - 1]):
@@ -200,6 +224,14 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     table.inverse_step, table.bias = &inverse_step[0], &bias[0]
     table.residual, table.length = &residual[0], &length[0]
     table.bounds, table.mean = &bounds[0, 0], &mean[0]
+    table.order, table.block_reach = <const int64_t*>NULL, <const float*>NULL
+    cdef const int64_t[::1] order
+    cdef const float[::1] block_reach
+    if "order" in codes:
+        order, block_reach = codes["order"], codes["block_reach"]
+        if order.shape[0] != n or block_reach.shape[0] != slots // 32:
+            raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
+        table.order, table.block_reach = &order[0], &block_reach[0]
     table.unit = codes["unit"]
     table.mean_norm = float(np.linalg.norm(codes["mean"]))
     table.largest_norm = 1.0
