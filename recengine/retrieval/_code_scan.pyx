@@ -25,6 +25,11 @@ float64, where the canonical score, z, mu.z and y_q . mu are off by less than
 kappa = (8 dim + 64) 2^-53 (|y_q| + |A mu|) (|y| + |mu|). tests/retrieval/test_certificate.py holds
 the bound against exact arithmetic.
 
+Nothing may overflow but the slack, which then lets all pass: beta b = -inf would drop whatever it
+met. As P >= 2^-40 |y_q| (l2: and >= 2^-40), s_q >= 2^-30, |mu| >= 2^-40 or 0 and |z| / s <= 2^15,
+beta stays below 2^111 and beta b below 2^87, far from where alpha is cut, 3e38. A boost counts
+gamma = unit / (P s_q) times; where gamma, or what it multiplies, leaves that range, zeta = inf.
+
 What the panel's bound lets through is tested again with its own E and H in float64; what is left is
 prefetched, scored canonically a batch at a time, and raises tau.
 """
@@ -54,6 +59,9 @@ cdef enum:
     WIDE_QUERIES = 3     # up to so many queries are bound by memory: their codes get 16 bits
 
 cdef double TEST_ROUNDING = 2.0 ** -20
+cdef double SMALLEST_EXTENT = 2.0 ** -40
+cdef double SMALLEST_STEP = 2.0 ** -30
+cdef double LARGEST_BOOST = 1e30
 
 
 cdef void set_limit(const Plan* plan, CodeChunk* chunk, const Query* query,
@@ -83,6 +91,9 @@ cdef void set_limit(const Plan* plan, CodeChunk* chunk, const Query* query,
     if plan.bias != NULL:
         tile.gamma[slot] = <float>coded.tau_scale
         alpha += plan.max_bias * coded.tau_scale
+        if max(<double>plan.max_bias, 1.0) * coded.tau_scale > LARGEST_BOOST:
+            tile.gamma[slot] = 0.0
+            alpha = INFINITY
     tile.zeta[slot] = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
 
 
@@ -127,14 +138,14 @@ cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* quer
         norm += p[j] * p[j]
         largest = max(largest, fabs(p[j]))
     # A query (nearly) along mu has no direction of its own; its codes are then small, not wild.
-    extent = max(sqrt(norm), 2.0 ** -60 * length)
+    extent = max(sqrt(norm), SMALLEST_EXTENT * length)
     if plan.metric == L2:
-        extent = max(extent, 2.0 ** -60)
+        extent = max(extent, SMALLEST_EXTENT)
     if extent == 0.0:
         extent = 1.0
     step = largest / extent / limit
-    if step < 2.0 ** -80:
-        step = 2.0 ** -80 if largest > 0.0 else 1.0
+    if step < SMALLEST_STEP:
+        step = SMALLEST_STEP if largest > 0.0 else 1.0
     for j in range(plan.dim):
         code = <int64_t>nearbyint(p[j] / extent / step)
         gap = p[j] / extent - step * code
@@ -369,6 +380,5 @@ cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int6
             if end - panel * kPanelRows < kPanelRows:
                 valid = (<uint32_t>1 << (end - panel * kPanelRows)) - 1
             n_scored += scan_panel(plan, chunk, queries, start, count, panel, valid)
-        n_scored += drain(plan, chunk, queries)
         start += count
-    return n_scored
+    return n_scored + drain(plan, chunk, queries)
