@@ -21,7 +21,7 @@ SOURCES := pyproject.toml setup.py MANIFEST.in README.md LICENSE \
   $(shell find csrc recengine -type f \( -name '*.py' -o -name '*.pyi' -o -name '*.pyx' \
   -o -name '*.pxd' -o -name '*.h' -o -path 'csrc/*.cpp' -o -name py.typed \))
 CYTHON_FILES = $(shell find recengine -name '*.pyx' -o -name '*.pxd')
-CPP_FILES = $(shell find csrc tests/native -name '*.h' -o -name '*.cpp')
+CPP_FILES = $(shell find csrc tests/native benchmarks -name '*.h' -o -name '*.cpp')
 BENCH = $(shell grep -l __main__ benchmarks/*.py)
 CHECKS := check-lint check-format check-types check-cython check-cpp check-architecture
 
