@@ -153,6 +153,11 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
+// A few queries wait for memory: their tiles ask for what lies so many bytes ahead. Asking beyond
+// the end is harmless.
+constexpr int kStreamed = 6;
+constexpr int64_t kAhead = 8192;
+
 // Q queries against the 32 items of a panel of codes: 2 Q accumulators, all in registers.
 template <int Q>
 __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* queries,
@@ -163,6 +168,10 @@ __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* qu
   for (int64_t g = 0; g < groups; ++g) {
     const __m512i low = _mm512_load_si512(panel + g * 128);
     const __m512i high = _mm512_load_si512(panel + g * 128 + 64);
+    if constexpr (Q <= kStreamed) {
+      _mm_prefetch(reinterpret_cast<const char*>(panel + g * 128 + kAhead), _MM_HINT_T0);
+      _mm_prefetch(reinterpret_cast<const char*>(panel + g * 128 + kAhead + 64), _MM_HINT_T0);
+    }
 #pragma GCC unroll 12
     for (int q = 0; q < Q; ++q) {
       const __m512i query = _mm512_set1_epi32(queries[g * Q + q]);
@@ -187,9 +196,8 @@ void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int
   kTiles[n_queries - 1](panel, queries, groups, out);
 }
 
-bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
-  // The panel's slack for all queries at once.
+// The panel's slack for all queries at once, less what the unsigned bytes added.
+void panel_slack(const CodePanel& panel, const CodeQueries& queries, float* slack) {
   const __m512 residual =
       _mm512_mul_ps(_mm512_load_ps(queries.delta), _mm512_set1_ps(panel.bounds[0]));
   const __m512 with_length =
@@ -198,43 +206,64 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
       _mm512_fmadd_ps(_mm512_load_ps(queries.zeta), _mm512_set1_ps(panel.bounds[2]), with_length);
   const __m512 with_bias =
       _mm512_fmadd_ps(_mm512_load_ps(queries.eta), _mm512_set1_ps(panel.bounds[3]), with_step);
-  alignas(64) float slack[16];
   _mm512_store_ps(slack, _mm512_sub_ps(with_bias, _mm512_load_ps(queries.offset)));
+}
+
+// Sixteen items: which of them exceed the limit of query q.
+template <bool kDigits, bool kBoost>
+__mmask16 half_hits(const int32_t* raw, const int32_t* low, const float* boost, __m512 step,
+                    __m512 bias, const CodeQueries& queries, __m512 shift, int64_t q) {
+  __m512 alpha = _mm512_set1_ps(queries.alpha[q]);
+  if constexpr (kBoost) {
+    alpha = _mm512_fnmadd_ps(_mm512_set1_ps(queries.gamma[q]), _mm512_loadu_ps(boost), alpha);
+  }
+  const __m512 limit =
+      _mm512_fnmadd_ps(bias, _mm512_set1_ps(queries.beta[q]), _mm512_fmsub_ps(step, alpha, shift));
+  __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(raw));
+  if constexpr (kDigits) {
+    sum = _mm512_fmadd_ps(sum, _mm512_set1_ps(queries.base),
+                          _mm512_cvtepi32_ps(_mm512_load_si512(low)));
+  }
+  return _mm512_cmp_ps_mask(sum, limit, _CMP_NLE_UQ);
+}
+
+template <bool kDigits, bool kBoost>
+bool panel_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+                const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+  alignas(64) float slack[16];
+  panel_slack(panel, queries, slack);
   const __m512 step_low = _mm512_loadu_ps(panel.inverse_step);
   const __m512 step_high = _mm512_loadu_ps(panel.inverse_step + kLanes);
   const __m512 bias_low = _mm512_loadu_ps(panel.bias);
   const __m512 bias_high = _mm512_loadu_ps(panel.bias + kLanes);
   uint32_t any = 0;
+#pragma GCC unroll 4
   for (int64_t q = 0; q < n_queries; ++q) {
-    __m512 alpha_low = _mm512_set1_ps(queries.alpha[q]);
-    __m512 alpha_high = alpha_low;
-    if (panel.boost != nullptr) {
-      const __m512 gamma = _mm512_set1_ps(queries.gamma[q]);
-      alpha_low = _mm512_fnmadd_ps(gamma, _mm512_loadu_ps(panel.boost), alpha_low);
-      alpha_high = _mm512_fnmadd_ps(gamma, _mm512_loadu_ps(panel.boost + kLanes), alpha_high);
-    }
-    const __m512 beta = _mm512_set1_ps(queries.beta[q]);
     const __m512 shift = _mm512_set1_ps(slack[q]);
-    const __m512 limit_low =
-        _mm512_fnmadd_ps(bias_low, beta, _mm512_fmsub_ps(step_low, alpha_low, shift));
-    const __m512 limit_high =
-        _mm512_fnmadd_ps(bias_high, beta, _mm512_fmsub_ps(step_high, alpha_high, shift));
-    __m512 first = _mm512_cvtepi32_ps(_mm512_load_si512(raw + q * kPanelRows));
-    __m512 second = _mm512_cvtepi32_ps(_mm512_load_si512(raw + q * kPanelRows + kLanes));
-    if (low != nullptr) {
-      const __m512 base = _mm512_set1_ps(queries.base);
-      const int32_t* digits = low + q * kPanelRows;
-      first = _mm512_fmadd_ps(first, base, _mm512_cvtepi32_ps(_mm512_load_si512(digits)));
-      second =
-          _mm512_fmadd_ps(second, base, _mm512_cvtepi32_ps(_mm512_load_si512(digits + kLanes)));
-    }
-    const uint32_t mask = static_cast<uint32_t>(_mm512_cmp_ps_mask(first, limit_low, _CMP_NLE_UQ)) |
-                          static_cast<uint32_t>(_mm512_cmp_ps_mask(second, limit_high, _CMP_NLE_UQ))
-                              << kLanes;
-    masks[q] = mask;
-    any |= mask;
+    const int64_t at = q * kPanelRows;
+    const __mmask16 first = half_hits<kDigits, kBoost>(raw + at, low + at, panel.boost, step_low,
+                                                       bias_low, queries, shift, q);
+    const __mmask16 second =
+        half_hits<kDigits, kBoost>(raw + at + kLanes, low + at + kLanes, panel.boost + kLanes,
+                                   step_high, bias_high, queries, shift, q);
+    masks[q] = _mm512_kunpackw(second, first);
+    any |= masks[q];
   }
   return any != 0;
+}
+
+bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+  if (low == nullptr && panel.boost == nullptr) {
+    return panel_hits<false, false>(raw, raw, panel, queries, n_queries, masks);
+  }
+  if (low == nullptr) {
+    return panel_hits<false, true>(raw, raw, panel, queries, n_queries, masks);
+  }
+  if (panel.boost == nullptr) {
+    return panel_hits<true, false>(raw, low, panel, queries, n_queries, masks);
+  }
+  return panel_hits<true, true>(raw, low, panel, queries, n_queries, masks);
 }
 
 struct CanonicalDot {

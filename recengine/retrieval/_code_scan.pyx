@@ -47,7 +47,7 @@ from recengine.retrieval._kernels cimport (
     kPanelRows,
     kTileQueries,
 )
-from recengine.retrieval._plan cimport CodeTable, Plan, Query, decide, threshold
+from recengine.retrieval._plan cimport CHUNK_QUERIES, CodeTable, Plan, Query, decide, threshold
 
 
 cdef extern from * nogil:
@@ -250,7 +250,7 @@ cdef void drop_finished(const Plan* plan, CodeChunk* chunk, const Query* queries
     cdef int64_t q, n_kept = 0
     cdef double reach = plan.codes.block_reach[panel] * (1.0 + 2.0 ** -40)
     cdef const Query* query
-    cdef bint[252] keep
+    cdef bint[CHUNK_QUERIES] keep
     for q in range(chunk.n_queries):
         query = queries + chunk.member[q]
         keep[q] = not sqrt(query.sq_norm) * reach + plan.max_bias <= threshold(plan, query)

@@ -11,6 +11,9 @@ from libcpp.pair cimport pair
 
 from recengine.retrieval._kernels cimport NativeApi, canonical_score
 
+cdef enum:
+    CHUNK_QUERIES = 384      # of one task: heaps and packed queries stay in cache
+
 # Ordered so that `<` means better: (-score, ordinal). The worst entry is then a max-heap's top.
 ctypedef pair[float, int64_t] Entry
 

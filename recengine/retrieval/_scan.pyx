@@ -22,11 +22,10 @@ from recengine.retrieval._code_scan cimport (
 )
 from recengine.retrieval._float_scan cimport FloatChunk, close_floats, open_floats, scan_floats
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTileQueries
-from recengine.retrieval._plan cimport Entry, Plan, Query
+from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
-    CHUNK_QUERIES = 252      # 21 tiles: heaps and packed queries of a task stay in cache
     CROWDED = 32             # a block whose codes leave one pair in so many is crowded,
     FLOAT_BLOCKS = 16        # and the next so many go by float32
 
@@ -34,14 +33,15 @@ cdef enum:
 cdef int64_t split(Plan* plan, int num_threads) noexcept nogil:
     """Threads share queries where there are enough, else items; returns the chunks of queries."""
     cdef int64_t panels = (plan.n_positions + kPanelRows - 1) // kPanelRows
-    cdef int64_t share = (plan.n_queries + num_threads - 1) // num_threads
+    cdef int64_t n_chunks = (plan.n_queries + CHUNK_QUERIES - 1) // CHUNK_QUERIES, share
     plan.n_parts = 1
-    plan.chunk = CHUNK_QUERIES
     if plan.n_queries >= 2 * kTileQueries * num_threads:
-        share = (share + kTileQueries - 1) // kTileQueries * kTileQueries
-        plan.chunk = min(<int64_t>CHUNK_QUERIES, share)
+        n_chunks = max(n_chunks, <int64_t>num_threads)
     else:
         plan.n_parts = max(<int64_t>1, min(<int64_t>num_threads, panels // 8))
+    # Chunks of equal size, in whole tiles: no chunk passes over the items for a few queries.
+    share = (plan.n_queries + n_chunks - 1) // n_chunks
+    plan.chunk = (share + kTileQueries - 1) // kTileQueries * kTileQueries
     plan.part_size = (panels + plan.n_parts - 1) // plan.n_parts * kPanelRows
     return (plan.n_queries + plan.chunk - 1) // plan.chunk
 
