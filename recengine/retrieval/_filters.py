@@ -1,9 +1,6 @@
-"""Filters: ids that the caller allows, denies or excludes become masks, row lists and CSR.
+"""Lists of ids that differ per query, `exclude` and `candidates`: they become CSR over ordinals.
 
-`allow` and `deny` are shared by a batch and become a sorted list of rows where half of them or
-fewer survive (the kernel gathers these), else a bitmap (the kernel masks what its scan nominates).
-`exclude` differs per query and becomes CSR over rows. Ids that are not in the index cannot be
-returned and are dropped.
+Ids that are not in the index cannot be returned and are dropped.
 """
 
 from __future__ import annotations
@@ -15,41 +12,15 @@ import numpy as np
 
 from recengine._types import IdArray, Int64Array
 from recengine._validation import as_ids
-from recengine.retrieval._generation import Generation, Selection
-
-FEW = 16  # an allow-list shorter than one item in this many never touches anything of O(n_items)
+from recengine.retrieval._generation import Generation
 
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """One sorted list of rows per query: query i owns rows[indptr[i]:indptr[i + 1]]."""
+    """A sorted list per query: query i owns ordinals[indptr[i]:indptr[i + 1]]."""
 
     indptr: Int64Array
-    rows: Int64Array
-
-
-def select(generation: Generation, allow: Any, deny: Any) -> Selection:
-    """Return the rows that `allow` (None: all) holds and `deny` (None: none) does not."""
-    if allow is None and deny is None:
-        return generation.selection
-    denied = np.empty(0, np.int64) if deny is None else _live_rows(generation, "deny", deny)
-    if allow is not None:
-        rows = _live_rows(generation, "allow", allow)
-        if len(rows) * FEW < generation.n_rows:
-            return Selection(None, np.setdiff1d(rows, denied))
-        keep = np.zeros(generation.n_rows, bool)
-        keep[rows] = True
-    elif generation.alive is None:
-        keep = np.ones(generation.n_rows, bool)
-    else:
-        keep = generation.alive.copy()
-    keep[denied] = False
-    return Selection.of(keep)
-
-
-def _live_rows(generation: Generation, name: str, ids: Any) -> Int64Array:
-    rows = generation.rows_of(as_ids(name, ids))
-    return rows[rows >= 0]
+    ordinals: Int64Array
 
 
 def exclusions(
@@ -70,17 +41,17 @@ def exclusions(
 def id_lists(
     generation: Generation, name: str, lists: Any, n_queries: int, *, single: bool
 ) -> Lists:
-    """Map id arrays, one per query (the bare array for one query), to sorted, distinct rows."""
+    """Map id arrays, one per query (the bare array for one query), to sorted, distinct ordinals."""
     arrays = [lists] if single else _per_query(name, lists, n_queries)
-    rows = [_distinct_rows(generation, name, array) for array in arrays]
+    ordinals = [_distinct_ordinals(generation, name, array) for array in arrays]
     indptr = np.zeros(n_queries + 1, np.int64)
-    np.cumsum([len(part) for part in rows], out=indptr[1:])
-    return Lists(indptr, np.concatenate(rows) if rows else np.empty(0, np.int64))
+    np.cumsum([len(part) for part in ordinals], out=indptr[1:])
+    return Lists(indptr, np.concatenate(ordinals) if ordinals else np.empty(0, np.int64))
 
 
-def _distinct_rows(generation: Generation, name: str, ids: Any) -> Int64Array:
-    rows = np.unique(generation.rows_of(as_ids(name, ids)))
-    return rows[1:] if len(rows) and rows[0] < 0 else rows
+def _distinct_ordinals(generation: Generation, name: str, ids: Any) -> Int64Array:
+    ordinals = np.unique(generation.ordinals_of(as_ids(name, ids)))
+    return ordinals[1:] if len(ordinals) and ordinals[0] < 0 else ordinals
 
 
 def _per_query(name: str, lists: Any, n_queries: int) -> list[Any]:
@@ -110,31 +81,31 @@ def _from_sparse(generation: Generation, matrix: Any, n_queries: int) -> Lists:
 
 def _from_csr(generation: Generation, indptr: Any, indices: Any, n_queries: int) -> Lists:
     starts = _as_int64("exclude indptr", indptr)
-    rows = _as_int64("exclude indices", indices)
+    ordinals = _as_int64("exclude indices", indices)
     if len(starts) != n_queries + 1:
         raise ValueError(f"exclude indptr must have {n_queries + 1} entries, got {len(starts)}")
-    if starts[0] != 0 or starts[-1] != len(rows) or (starts[1:] < starts[:-1]).any():
+    if starts[0] != 0 or starts[-1] != len(ordinals) or (starts[1:] < starts[:-1]).any():
         raise ValueError(
-            f"exclude indptr must rise from 0 to the number of indices ({len(rows)}), "
+            f"exclude indptr must rise from 0 to the number of indices ({len(ordinals)}), "
             f"got {starts[0]} to {starts[-1]}"
         )
-    if len(rows) == 0:
-        return Lists(starts, rows)
-    if rows.min() < 0 or rows.max() >= generation.n_rows:
-        bad = rows[(rows < 0) | (rows >= generation.n_rows)][0]
-        raise ValueError(f"exclude must hold ordinals in [0, {generation.n_rows}), got {bad}")
-    return Lists(starts, _sorted_within(starts, rows))
+    if len(ordinals) == 0:
+        return Lists(starts, ordinals)
+    if ordinals.min() < 0 or ordinals.max() >= generation.n_ordinals:
+        bad = ordinals[(ordinals < 0) | (ordinals >= generation.n_ordinals)][0]
+        raise ValueError(f"exclude must hold ordinals in [0, {generation.n_ordinals}), got {bad}")
+    return Lists(starts, _sorted_within(starts, ordinals))
 
 
-def _sorted_within(starts: Int64Array, rows: Int64Array) -> Int64Array:
-    """Return the rows, sorted within each query; the same memory where they already are."""
-    falls = np.zeros(len(rows) + 1, bool)  # whether row i is smaller than the row before it
-    np.less(rows[1:], rows[:-1], out=falls[1:-1])
+def _sorted_within(starts: Int64Array, ordinals: Int64Array) -> Int64Array:
+    """Return the ordinals, sorted within each query; the same memory where they already are."""
+    falls = np.zeros(len(ordinals) + 1, bool)  # whether entry i is smaller than the one before it
+    np.less(ordinals[1:], ordinals[:-1], out=falls[1:-1])
     falls[starts] = False  # between two queries they may
     if not falls.any():
-        return rows
+        return ordinals
     query = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    return rows[np.lexsort((rows, query))]
+    return ordinals[np.lexsort((ordinals, query))]
 
 
 def _as_int64(name: str, value: Any) -> Int64Array:

@@ -1,220 +1,158 @@
-"""One immutable state of an index, and how the next one is made from it."""
+"""One immutable state of an index: what a request reads, from its first look to its last."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recengine import _native
-from recengine._errors import UnknownItemError
-from recengine._types import (
-    PADDING_ID,
-    Float32Array,
-    Float64Array,
-    IdArray,
-    Int64Array,
-    TopK,
-)
-from recengine._validation import as_matrix
+from recengine._types import Float32Array, IdArray, Int64Array
 from recengine.data import IdMap
-from recengine.retrieval import _coding, _score
-
-GATHER_SHARE = 2  # rows are gathered, not masked, when at most one in this many may be returned
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which rows a batch may return: by mask, by list, or (both None) all of them.
-
-    Attributes
-    ----------
-    mask : ndarray (ceil(n_rows / 64),), uint64, or None
-        Bit r & 63 of word r >> 6 speaks of row r.
-    rows : ndarray (m,), int64, ascending, or None
-    """
-
-    mask: NDArray[np.uint64] | None
-    rows: Int64Array | None
-
-    @classmethod
-    def of(cls, keep: NDArray[np.bool_]) -> Selection:
-        """Return the selection of the rows marked in `keep` (n_rows,), the cheaper way to scan."""
-        if np.count_nonzero(keep) * GATHER_SHARE <= len(keep):
-            return cls(None, np.flatnonzero(keep))
-        padded = np.pad(keep, (0, -len(keep) % 64))
-        return cls(np.packbits(padded, bitorder="little").view(np.uint64), None)
-
-
-EVERYTHING = Selection(None, None)
+from recengine.retrieval import _bits
+from recengine.retrieval._bits import Words
+from recengine.retrieval._columns import Columns
+from recengine.retrieval._delta import DeltaLog
+from recengine.retrieval._id_book import IdBook
+from recengine.retrieval._segment import Segment
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Everything that a request reads. Its arrays are read-only and never change.
+    """A base segment with codes, a delta behind it, and which of their rows count.
+
+    An item that is in the index has exactly one live row, in the base or in the delta. The arrays
+    are read-only. `log` and `book` grow while this generation is in use; it looks at their first
+    `delta.n_rows` rows and `n_ordinals` ids only, which never change.
 
     Attributes
     ----------
-    vectors : ndarray (n_rows, dim), float32, C-contiguous
-        Deleted rows included: an ordinal is a row number and is never reused.
-    sq_norms : ndarray (n_rows,), float64
-        The canonical x·x of each row.
-    reach : ndarray (n_rows,), float32
-        What the float32 scan needs to know of each row under the metric (`_score.reach`).
-    codes : dict of arrays, or None
-        What the int8 scan reads (`_coding.encode`); None where there is nothing to code.
-    ids : IdMap
-        The id of each row, deleted rows included.
-    alive : ndarray (n_rows,), bool, or None
-        Which rows are not deleted; None when no row is.
-    n_alive : int
-    selection : Selection
-        The same for the scan.
     metric : int
         The number of the metric in `METRICS`.
+    book : IdBook
+    n_ordinals : int
+        How many ordinals were ever given.
+    n_alive : int
+        How many items are in the index.
+    columns : Columns
+        What `where` compares, by ordinal.
+    base : Segment
+        Ascending by ordinal.
+    base_alive : uint64 words, or None
+        Which rows of the base count; None where all do.
+    n_base_alive : int
+    log : DeltaLog
+    delta : Segment
+        The rows of the log that this generation knows, in order of arrival.
+    delta_alive : uint64 words
+        Which rows of the delta count; bits beyond its end are set.
     """
 
-    vectors: Float32Array
-    sq_norms: Float64Array
-    reach: Float32Array
-    codes: dict[str, Any] | None
-    ids: IdMap
-    alive: NDArray[np.bool_] | None
-    n_alive: int
-    selection: Selection
     metric: int
-
-    @property
-    def n_rows(self) -> int:
-        return int(self.vectors.shape[0])
+    book: IdBook
+    n_ordinals: int
+    n_alive: int
+    columns: Columns
+    base: Segment
+    base_alive: Words | None
+    n_base_alive: int
+    log: DeltaLog
+    delta: Segment
+    delta_alive: Words
 
     @property
     def dim(self) -> int:
-        return int(self.vectors.shape[1])
+        return int(self.base.vectors.shape[1])
 
-    def rows_of(self, ids: IdArray) -> Int64Array:
-        """Return the row of each id: −1 where it is unknown or deleted."""
-        if len(ids) == 0 or self.n_rows == 0:
-            return np.full(len(ids), -1, np.int64)
-        rows = self.ids.indices(ids, missing="mark")
-        if self.alive is not None:
-            known = rows >= 0
-            rows[known] = np.where(self.alive[rows[known]], rows[known], -1)
-        return rows
+    @property
+    def is_clean(self) -> bool:
+        """Whether the base is all there is: no delta, no dead rows."""
+        return self.delta.n_rows == 0 and self.n_base_alive == self.base.n_rows
 
-    def row_of(self, item_id: Any) -> int:
-        """Return the row of one id, or −1."""
-        row = self.ids.index(item_id)
-        return row if row < 0 or self.alive is None or self.alive[row] else -1
+    def segments(self) -> list[tuple[Segment, Words | None]]:
+        """Return the segments that hold rows, each with the words of those that count."""
+        parts = [(self.base, self.base_alive), (self.delta, self.delta_alive)]
+        return [part for part in parts if part[0].n_rows]
+
+    def known_ordinals(self, ids: IdArray) -> Int64Array:
+        """Return the ordinal that each id was ever given, −1 where none was."""
+        return self.book.find(ids, self.n_ordinals)
+
+    def ordinals_of(self, ids: IdArray) -> Int64Array:
+        """Return the ordinal of each id: −1 where it is unknown or deleted."""
+        ordinals = self.known_ordinals(ids)
+        if self.n_alive == self.n_ordinals:
+            return ordinals
+        ordinals[~self.are_alive(ordinals)] = -1
+        return ordinals
+
+    def ordinal_of(self, item_id: object) -> int:
+        """Return the ordinal of one id, or −1."""
+        ordinal = self.book.find_one(item_id, self.n_ordinals)
+        return ordinal if ordinal >= 0 and self.vector(ordinal) is not None else -1
+
+    def vector(self, ordinal: int) -> Float32Array | None:
+        """Return the vector of an ordinal >= 0, None where it is deleted."""
+        vector: Float32Array
+        if self.delta.n_rows:
+            row = self.log.row_of(ordinal, self.delta.n_rows)
+            if _bits.has_one(self.delta_alive, row):
+                vector = self.delta.vectors[row]
+                return vector
+        row = int(self.base.rows_of(np.array([ordinal]))[0])
+        if not _bits.has_one(self.base_alive, row):
+            return None
+        vector = self.base.vectors[row]
+        return vector
+
+    def locate(self, ordinals: Int64Array) -> tuple[Int64Array, Int64Array]:
+        """Return the live row of each ordinal (>= 0) in the base and in the delta, −1 if none."""
+        base = self.base.rows_of(ordinals)
+        if self.base_alive is not None:
+            base = np.where(_bits.has(self.base_alive, base), base, -1)
+        if self.delta.n_rows == 0:
+            return base, np.full(len(ordinals), -1, np.int64)
+        delta = self.log.rows_of(ordinals, self.delta.n_rows)
+        return base, np.where(_bits.has(self.delta_alive, delta), delta, -1)
+
+    def are_alive(self, ordinals: Int64Array) -> NDArray[np.bool_]:
+        """Return whether each ordinal is in the index; −1 is not."""
+        if self.n_ordinals == 0:
+            return np.zeros(len(ordinals), bool)
+        base, delta = self.locate(np.maximum(ordinals, 0))
+        return (ordinals >= 0) & ((base >= 0) | (delta >= 0))
+
+    def alive_mask(self) -> NDArray[np.bool_]:
+        """Return the mask, by ordinal (n_ordinals,), of the items in the index. O(n_ordinals)."""
+        mask = np.zeros(self.n_ordinals, bool)
+        for segment, alive in self.segments():
+            mask[segment.ordinals_of(np.flatnonzero(_bits.unpacked(alive, segment.n_rows)))] = True
+        return mask
 
     def live_ids(self) -> IdArray:
         """Return the ids that are not deleted, in order of ordinal."""
-        if self.alive is None:
-            return self.ids.ids
-        return self.ids.ids[self.alive]
-
-    def answer(
-        self, rows: Int64Array, scores: Float32Array, *, single: bool, partial: bool = False
-    ) -> TopK:
-        """Return rows (n_queries, k), −1 where padded, as the caller's ids."""
-        names = self.ids.ids
-        fill = None if names.dtype == object else PADDING_ID
-        if self.n_rows == 0:
-            ids = np.full(rows.shape, fill, names.dtype)
-        else:
-            ids = names[rows]  # −1 reads the last id, which is then overwritten
-            ids[rows < 0] = fill
-        if single:
-            return TopK(ids[0], scores[0], ordinals=rows[0], partial=partial)
-        return TopK(ids, scores, ordinals=rows, partial=partial)
+        names = self.book.all_names(self.n_ordinals)
+        return names if self.n_alive == self.n_ordinals else names[self.alive_mask()]
 
 
-def owned(name: str, value: Any) -> Float32Array:
-    """Return a read-only float32 matrix: the caller's memory only if it is read-only too."""
-    table = as_matrix(name, value)
-    if table.flags.writeable:
-        if table is value or table.base is not None:
-            table = table.copy()
-        table.flags.writeable = False
-    return table
-
-
-def first_generation(vectors: Float32Array, ids: IdMap, metric: int) -> Generation:
-    """Return the state of a new index over read-only `vectors`."""
-    norms = _freeze(_score.squared_norms(_native.api(), vectors))
-    return restored(vectors, norms, ids, None, metric)
-
-
-def upserted(old: Generation, ids: IdArray, vectors: Float32Array) -> Generation:
-    """Return `old` with these (distinct) items added or replaced. O(n_rows dim): copies."""
-    if len(ids) == 0:
-        return old
-    rows = old.ids.indices(ids, missing="mark") if old.n_rows else np.full(len(ids), -1, np.int64)
-    new = rows < 0
-    n_rows = old.n_rows + int(new.sum())
-    rows[new] = np.arange(old.n_rows, n_rows)
-    norms = _score.squared_norms(_native.api(), vectors)
-    fresh = ids[new]
-    id_map = IdMap(fresh) if old.n_rows == 0 else old.ids.extended(fresh)
-    alive = None if old.alive is None else _with_rows(old.alive, n_rows, rows, True)
-    reach = _with_rows(old.reach, n_rows, rows, _score.reach(old.metric, norms))
-    table = _with_rows(old.vectors, n_rows, rows, vectors)
-    all_norms = _with_rows(old.sq_norms, n_rows, rows, norms)
-    return replace(
-        old,
-        vectors=table,
-        sq_norms=all_norms,
-        codes=_coding.encode(table, all_norms, reach, old.metric),
-        reach=reach,
-        ids=id_map,
-        **_liveness(alive, n_rows),
-    )
-
-
-def _with_rows(old: Any, n_rows: int, rows: Any, values: Any) -> Any:
-    """Return a copy of `old`, `n_rows` long, in which `rows` are `values`."""
-    table = np.empty((n_rows, *old.shape[1:]), old.dtype)
-    table[: len(old)] = old
-    table[rows] = values
-    return _freeze(table)
-
-
-def deleted(old: Generation, ids: IdArray) -> Generation:
-    """Return `old` without these (distinct) items. O(n_rows + len(ids))."""
-    rows = old.rows_of(ids)
-    if (rows < 0).any():
-        lost = ids[rows < 0].tolist()
-        raise UnknownItemError(f"ids must be in the index, got {lost[0]!r}")
-    if len(rows) == 0:
-        return old
-    alive = np.ones(old.n_rows, bool) if old.alive is None else old.alive.copy()
-    alive[rows] = False
-    return replace(old, **_liveness(_freeze(alive), old.n_rows))
-
-
-def restored(
-    vectors: Float32Array,
-    sq_norms: Float64Array,
-    ids: IdMap,
-    alive: NDArray[np.bool_] | None,
-    metric: int,
+def first_generation(
+    base: Segment, ids: IdMap, metric: int, columns: Columns | None = None
 ) -> Generation:
-    """Return a state from the arrays that were saved."""
-    reach = _freeze(_score.reach(metric, sq_norms))
-    codes = _coding.encode(vectors, sq_norms, reach, metric)
-    whole = Generation(vectors, sq_norms, reach, codes, ids, None, len(vectors), EVERYTHING, metric)
-    return replace(whole, **_liveness(alive, len(vectors)))
+    """Return the state of an index in which every row of `base` is alive; O(1).
 
-
-def _liveness(alive: NDArray[np.bool_] | None, n_rows: int) -> dict[str, Any]:
-    if alive is None or alive.all():
-        return {"alive": None, "n_alive": n_rows, "selection": EVERYTHING}
-    n_alive = int(np.count_nonzero(alive))
-    return {"alive": alive, "n_alive": n_alive, "selection": Selection.of(alive)}
-
-
-def _freeze(array: Any) -> Any:
-    array.flags.writeable = False
-    return array
+    `ids` and `columns` may cover more ordinals than `base` holds: those of deleted items.
+    """
+    log = DeltaLog(base.vectors.shape[1], len(ids))
+    return Generation(
+        metric=metric,
+        book=IdBook(ids),
+        n_ordinals=len(ids),
+        n_alive=base.n_rows,
+        columns=Columns(n_rows=len(ids)) if columns is None else columns,
+        base=base,
+        base_alive=None,
+        n_base_alive=base.n_rows,
+        log=log,
+        delta=log.segment(0),
+        delta_alive=_bits.full(0),
+    )

@@ -3,41 +3,60 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recengine import _native
 from recengine._errors import BundleError
+from recengine._types import Int64Array
 from recengine.data import IdMap
-from recengine.retrieval._generation import Generation, restored
+from recengine.retrieval import _search
+from recengine.retrieval._compaction import compacted
+from recengine.retrieval._generation import Generation, first_generation
+from recengine.retrieval._segment import Segment
 from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
 
 KIND = "flat-index"
-SCHEMA = 1
+SCHEMA = 2  # also of what the codes mean: raise it when `_coding.encode` changes
+CODES = "codes/"
 
 
 def save(path: str | os.PathLike[str], generation: Generation) -> None:
-    """Write one generation to `path`."""
+    """Write one generation to `path`, its delta folded in."""
+    base = compacted(generation)
     arrays: dict[str, NDArray[Any]] = {
-        "vectors": generation.vectors,
-        "sq_norms": generation.sq_norms,
-        **pack_ids("ids", generation.ids.ids),
+        "vectors": base.vectors,
+        "sq_norms": base.sq_norms,
+        "reach": base.reach,
+        **pack_ids("ids", generation.book.all_names(generation.n_ordinals)),
     }
-    if generation.alive is not None:
-        arrays["alive"] = generation.alive
-    write_bundle(path, arrays, {"metric": METRICS[generation.metric]}, kind=KIND, schema=SCHEMA)
+    if base.ordinals is not None:
+        arrays["ordinals"] = base.ordinals
+    meta: dict[str, Any] = {"metric": METRICS[generation.metric]}
+    if base.codes is not None:
+        numbers = {}
+        for name, value in base.codes.items():
+            if isinstance(value, np.ndarray):
+                arrays[CODES + name] = value
+            else:
+                numbers[name] = value
+        meta["codes"] = numbers
+    write_bundle(path, arrays, meta, kind=KIND, schema=SCHEMA)
 
 
-def load(path: str | os.PathLike[str]) -> Generation:
+def load(path: str | os.PathLike[str], *, verify: bool = True) -> Generation:
     """Read what `save` wrote. The checksums hold; what the arrays mean is checked here."""
-    bundle = read_bundle(path, kind=KIND, schema=SCHEMA)
+    bundle = read_bundle(path, kind=KIND, schema=SCHEMA, verify=verify)
     arrays = bundle.arrays
     try:
         metric = bundle.meta["metric"]
         vectors = arrays["vectors"]
         norms = arrays["sq_norms"]
+        reach = arrays["reach"]
         ids = IdMap(unpack_ids("ids", arrays))
     except KeyError as missing:
         raise BundleError(f"{path}: a flat index must hold {missing}") from None
@@ -48,12 +67,62 @@ def load(path: str | os.PathLike[str]) -> Generation:
     n_rows, dim = vectors.shape
     _require(path, dim >= 1, "vectors have dim 0")
     _require(path, norms.shape == (n_rows,) and norms.dtype == np.float64, "norms do not fit")
-    _require(path, len(ids) == n_rows, "ids do not fit the vectors")
-    alive = arrays.get("alive")
-    if alive is not None:
-        fits = alive.shape == (n_rows,) and alive.dtype == np.bool_
-        _require(path, fits, "tombstones do not fit the vectors")
-    return restored(vectors, norms, ids, alive, METRICS.index(metric))
+    _require(path, reach.shape == (n_rows,) and reach.dtype == np.float32, "reach does not fit")
+    ordinals = arrays.get("ordinals")
+    if ordinals is None:
+        _require(path, len(ids) >= n_rows, "ids do not fit the vectors")
+    else:
+        _require(path, _are_ordinals(ordinals, n_rows, len(ids)), "ordinals do not fit")
+    number = METRICS.index(metric)
+    segment = Segment(vectors, norms, reach, ordinals, True, None)
+    codes = _codes(path, arrays, bundle.meta, segment, number)
+    return first_generation(replace(segment, codes=codes), ids, number)
+
+
+def _are_ordinals(ordinals: NDArray[Any], n_rows: int, n_ids: int) -> bool:
+    if ordinals.shape != (n_rows,) or ordinals.dtype != np.int64:
+        return False
+    ascending = bool((ordinals[1:] > ordinals[:-1]).all())
+    return n_rows == 0 or (ascending and ordinals[0] >= 0 and ordinals[-1] < n_ids)
+
+
+def _codes(
+    path: str | os.PathLike[str], arrays: Any, meta: Any, segment: Segment, metric: int
+) -> dict[str, Any] | None:
+    """Return the saved codes, None where there are none.
+
+    The scan trusts where they point to, so that is checked; whether they are those of the vectors
+    is for the checksums.
+    """
+    if "codes" not in meta:
+        return None
+    codes = {name[len(CODES) :]: arrays[name] for name in arrays if name.startswith(CODES)}
+    order = codes.get("order")
+    if order is not None:
+        fits = order.shape == (segment.n_rows,) and order.dtype == np.int64
+        _require(path, fits and _is_permutation(order), "codes are not in an order of the rows")
+    try:
+        codes.update(meta["codes"])
+        _search.search(
+            _native.api(),
+            metric,
+            np.zeros((1, segment.vectors.shape[1]), np.float32),
+            segment.vectors,
+            segment.sq_norms,
+            segment.reach,
+            1,
+            codes=codes,
+            deadline_ns=1,  # long ago: the scan checks its arguments and stops
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: codes of a flat index: {error}") from None
+    return codes
+
+
+def _is_permutation(order: Int64Array) -> bool:
+    if len(order) and (order.min() < 0 or order.max() >= len(order)):
+        return False
+    return bool((np.bincount(order, minlength=len(order)) == 1).all())
 
 
 def _require(path: str | os.PathLike[str], holds: bool, problem: str) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-import weakref
 from typing import Any
 
 import numpy as np
 
-from recengine import _native
 from recengine._errors import UnknownItemError
 from recengine._types import (
     Float32Array,
@@ -22,7 +19,10 @@ from recengine._types import (
 )
 from recengine._validation import as_choice, as_count, as_ids, as_matrix, as_queries, as_real
 from recengine.data import IdMap
-from recengine.retrieval import _filters, _generation, _persistence, _score, _search, _select
+from recengine.retrieval import _filters, _persistence, _request, filters
+from recengine.retrieval._generation import Generation, first_generation
+from recengine.retrieval._live import Live
+from recengine.retrieval._segment import owned, sealed
 from recengine.retrieval._stats import SearchStats
 from recengine.retrieval.similarity import METRICS
 
@@ -66,20 +66,18 @@ class FlatIndex:
 
     def __init__(self, vectors: Any, ids: Any = None, metric: Metric = "cosine") -> None:
         as_choice("metric", metric, METRICS)
-        table = _generation.owned("vectors", vectors)
+        table = owned("vectors", vectors)
         if table.shape[1] == 0:
             raise ValueError(f"vectors must have dim >= 1, got shape {table.shape}")
         names = np.arange(len(table)) if ids is None else as_ids("ids", ids)
         if len(names) != len(table):
             raise ValueError(f"ids must have one entry per vector ({len(table)}), got {len(names)}")
         number = METRICS.index(metric)
-        self._begin(_generation.first_generation(table, IdMap(names), number))
+        self._begin(first_generation(sealed(table, number), IdMap(names), number))
 
-    def _begin(self, generation: _generation.Generation) -> None:
-        self._generation = generation
+    def _begin(self, generation: Generation) -> None:
+        self._live = Live(generation)
         self._stats = SearchStats()
-        self._writer = threading.Lock()
-        _indexes.add(self)
 
     def search(
         self,
@@ -92,6 +90,7 @@ class FlatIndex:
         min_score: float | None = None,
         num_threads: int | None = None,
         timeout: float | None = None,
+        out: tuple[Int64Array, Float32Array] | None = None,
     ) -> TopK:
         """Return the best k items of each query.
 
@@ -135,35 +134,38 @@ class FlatIndex:
         `deny` leave when half or fewer are left. A filter by ids costs O(n_items) once a call, or
         O(a log a) for a short `allow` of a ids; O(n_queries k) memory for the answer.
         """
-        generation = self._generation
+        generation = self._live.generation
         table, single = as_queries("queries", queries, dim=generation.dim)
         count = as_count("k", k)
+        buffers = _request.as_out(out, generation, len(table), count, single=single)
         lowest = -np.inf if min_score is None else as_real("min_score", min_score)
         threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
         deadline = 0
         if timeout is not None:
             deadline = time.monotonic_ns() + int(as_real("timeout", timeout, minimum=0) * 1e9)
-        selection = _filters.select(generation, allow, deny)
+        selection = filters.select(generation, len(table), allow=allow, deny=deny)
         lists = _filters.exclusions(generation, exclude, len(table), single=single)
-        rows, scores, native = _search.search(
-            _native.api(),
-            generation.metric,
+        ordinals, scores, native = _request.search(
+            generation,
             table,
-            generation.vectors,
-            generation.sq_norms,
-            generation.reach,
             count,
-            mask=selection.mask,
-            rows=selection.rows,
+            ordinals=selection.ordinals,
+            mask=selection.words,
             exclude_indptr=None if lists is None else lists.indptr,
-            exclude_rows=None if lists is None else lists.rows,
+            exclude_rows=None if lists is None else lists.ordinals,
             min_score=lowest,
             num_threads=threads,
             deadline_ns=deadline,
-            codes=generation.codes,
         )
         self._stats.add(len(table), native)
-        return generation.answer(rows, scores, single=single, partial=bool(native["partial"]))
+        return _request.answer(
+            generation,
+            ordinals,
+            scores,
+            single=single,
+            partial=bool(native["partial"]),
+            out=buffers,
+        )
 
     def rank(
         self, queries: Any, candidates: Any, k: int | None = None, *, num_threads: int | None = None
@@ -196,7 +198,7 @@ class FlatIndex:
         -----
         O(candidates × dim) time.
         """
-        generation = self._generation
+        generation = self._live.generation
         table, single = as_queries("queries", queries, dim=generation.dim)
         threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
         lists = _filters.id_lists(generation, "candidates", candidates, len(table), single=single)
@@ -205,18 +207,10 @@ class FlatIndex:
             count = max((len(entry) for entry in given), default=0)
         else:
             count = as_count("k", k)
-        pairs = _score.rank(
-            _native.api(),
-            generation.metric,
-            table,
-            generation.vectors,
-            generation.sq_norms,
-            lists.indptr,
-            lists.rows,
-            num_threads=threads,
+        ordinals, scores = _request.rank(
+            generation, table, lists.indptr, lists.ordinals, count, threads
         )
-        rows, scores = _select.order(pairs, lists.rows, lists.indptr, count)
-        return generation.answer(rows, scores, single=single)
+        return _request.answer(generation, ordinals, scores, single=single)
 
     def upsert(self, ids: Any, vectors: Any) -> None:
         """Add items, or replace the vectors of items that are there.
@@ -242,8 +236,7 @@ class FlatIndex:
         """
         names = _filters.distinct_ids("ids", ids)
         table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
-        with self._writer:
-            self._generation = _generation.upserted(self._generation, names, table)
+        self._live.upsert(names, table)
 
     def delete(self, ids: Any) -> None:
         """Remove items; the next search no longer returns them.
@@ -266,8 +259,16 @@ class FlatIndex:
         and its ordinal is not given to another item.
         """
         names = _filters.distinct_ids("ids", ids)
-        with self._writer:
-            self._generation = _generation.deleted(self._generation, names)
+        self._live.delete(names)
+
+    def compact(self) -> None:
+        """Fold all updates into the scanned codes and drop deleted rows, now and in this thread.
+
+        Answers stay what they are, bit by bit. A thread of the index does the same when updates
+        have piled up, so nobody has to call this; it makes the next searches a little faster.
+        O(n_items dim) time, and the memory of a second index until it is done.
+        """
+        self._live.compact()
 
     def snapshot(self) -> FlatIndex:
         """Return an index of the same items that later changes of either leave alone.
@@ -275,7 +276,7 @@ class FlatIndex:
         O(1): the vectors are shared until one of the two changes. `stats` begin anew.
         """
         index = FlatIndex.__new__(FlatIndex)
-        index._begin(self._generation)
+        index._begin(self._live.generation)
         return index
 
     def ordinals(self, ids: Any) -> Int64Array:
@@ -287,28 +288,28 @@ class FlatIndex:
         ----------
         ids : array-like (m,), integers or str
         """
-        generation = self._generation
-        return generation.rows_of(as_ids("ids", ids))
+        generation = self._live.generation
+        return generation.ordinals_of(as_ids("ids", ids))
 
     @property
     def ids(self) -> IdArray:
         """The ids in the index, ascending by ordinal; int64 or object holding str."""
-        return self._generation.live_ids()
+        return self._live.generation.live_ids()
 
     @property
     def dim(self) -> int:
         """The number of components of a vector."""
-        return self._generation.dim
+        return self._live.generation.dim
 
     @property
     def metric(self) -> Metric:
         """What a score means: "cosine", "dot" or "l2"."""
-        return METRICS[self._generation.metric]
+        return METRICS[self._live.generation.metric]
 
     @property
     def n_ordinals(self) -> int:
         """How many ordinals were ever given: the width of an `exclude` matrix."""
-        return self._generation.n_rows
+        return self._live.generation.n_ordinals
 
     @property
     def stats(self) -> dict[str, Any]:
@@ -321,18 +322,18 @@ class FlatIndex:
         return self._stats.snapshot()
 
     def __len__(self) -> int:
-        return self._generation.n_alive
+        return self._live.generation.n_alive
 
     def __contains__(self, item_id: object) -> bool:
-        return self._generation.row_of(item_id) >= 0
+        return self._live.generation.ordinal_of(item_id) >= 0
 
     def __getitem__(self, item_id: ItemId) -> Float32Array:
         """Return the vector (dim,) of an item, read-only; UnknownItemError without it."""
-        generation = self._generation
-        row = generation.row_of(item_id)
-        if row < 0:
+        generation = self._live.generation
+        ordinal = generation.book.find_one(item_id, generation.n_ordinals)
+        vector = None if ordinal < 0 else generation.vector(ordinal)
+        if vector is None:
             raise UnknownItemError(f"id must be in the index, got {item_id!r}")
-        vector: Float32Array = generation.vectors[row]
         return vector
 
     def __repr__(self) -> str:
@@ -348,15 +349,19 @@ class FlatIndex:
         ----------
         path : path-like
         """
-        _persistence.save(path, self._generation)
+        _persistence.save(path, self._live.generation)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> FlatIndex:
-        """Open a saved index; its vectors stay in the file, mapped read-only.
+    def open(cls, path: str | os.PathLike[str], *, verify: bool = True) -> FlatIndex:
+        """Open a saved index; its vectors and codes stay in the file, mapped read-only.
 
         Parameters
         ----------
         path : path-like
+        verify : bool
+            True reads the whole file and compares all checksums. False trusts a file that was
+            verified before: only ids, and what tells where things lie, are read, and the rest
+            when a search first needs it.
 
         Raises
         ------
@@ -364,24 +369,7 @@ class FlatIndex:
             The file is damaged, foreign or of another version. Nothing in it is ever executed.
         FileNotFoundError
             There is no such file.
-
-        Notes
-        -----
-        The checksums of all parts are verified and the codes of the scan are made anew: O(n_items
-        dim) time.
         """
         index = cls.__new__(cls)
-        index._begin(_persistence.load(path))
+        index._begin(_persistence.load(path, verify=verify))
         return index
-
-
-_indexes: weakref.WeakSet[FlatIndex] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    """Give a forked child free locks: the thread that held one was left behind."""
-    for index in list(_indexes):
-        index._writer = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_locks)

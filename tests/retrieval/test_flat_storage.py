@@ -7,7 +7,8 @@ import oracles
 import pytest
 
 import recengine as rec
-from recengine.storage import pack_ids, read_bundle, write_bundle
+from recengine.retrieval import _coding
+from recengine.storage import read_bundle, write_bundle
 
 
 def small_index(kind="int64", metric="l2"):
@@ -90,52 +91,92 @@ def test_every_flipped_byte_is_an_error(tmp_path):
 
 
 VECTORS = np.ones((2, 3), np.float32)
-IDS = pack_ids("ids", np.array([1, 2]))
-TWINS = pack_ids("ids", np.array([1, 1]))
-MANY = pack_ids("ids", np.array([1, 2, 3]))
 NORMS = np.full(2, 3.0)
+REACH = np.full(2, 1.8, np.float32)
+WHOLE = {"vectors": VECTORS, "sq_norms": NORMS, "reach": REACH, "ids": np.array([1, 2])}
+DOT = {"metric": "dot"}
 
 
 @pytest.mark.parametrize(
     ("arrays", "meta", "message"),
     [
-        ({"vectors": VECTORS, "sq_norms": NORMS, **IDS}, {}, "must hold 'metric'"),
-        (
-            {"vectors": VECTORS, "sq_norms": NORMS, **IDS},
-            {"metric": "x"},
-            "metric 'x' is not one of",
-        ),
-        ({"vectors": VECTORS, "sq_norms": NORMS, **IDS}, {"metric": ["dot"]}, "is not one of"),
-        ({"sq_norms": NORMS, **IDS}, {"metric": "dot"}, "must hold 'vectors'"),
-        ({"vectors": VECTORS, **IDS}, {"metric": "dot"}, "must hold 'sq_norms'"),
-        ({"vectors": VECTORS, "sq_norms": NORMS}, {"metric": "dot"}, "ids"),
-        (
-            {"vectors": VECTORS.astype(float), "sq_norms": NORMS, **IDS},
-            {"metric": "dot"},
-            "vectors are not float32",
-        ),
-        ({"vectors": VECTORS[0], "sq_norms": NORMS, **IDS}, {"metric": "dot"}, "vectors are not"),
-        ({"vectors": VECTORS[:, :0], "sq_norms": NORMS, **IDS}, {"metric": "dot"}, "dim 0"),
-        ({"vectors": VECTORS, "sq_norms": NORMS[:1], **IDS}, {"metric": "dot"}, "norms do not fit"),
-        ({"vectors": VECTORS, "sq_norms": NORMS, **TWINS}, {"metric": "dot"}, "unique"),
-        ({"vectors": VECTORS, "sq_norms": NORMS, **MANY}, {"metric": "dot"}, "ids do not fit"),
-        (
-            {"vectors": VECTORS, "sq_norms": NORMS, **IDS, "alive": np.zeros(3, bool)},
-            {"metric": "dot"},
-            "tombstones do not fit",
-        ),
-        (
-            {"vectors": VECTORS, "sq_norms": NORMS, **IDS, "alive": np.zeros(2, np.uint8)},
-            {"metric": "dot"},
-            "tombstones do not fit",
-        ),
+        ({}, {}, "must hold 'metric'"),
+        ({}, {"metric": "x"}, "metric 'x' is not one of"),
+        ({}, {"metric": ["dot"]}, "is not one of"),
+        ({"vectors": None}, DOT, "must hold 'vectors'"),
+        ({"sq_norms": None}, DOT, "must hold 'sq_norms'"),
+        ({"reach": None}, DOT, "must hold 'reach'"),
+        ({"ids": None}, DOT, "ids"),
+        ({"vectors": VECTORS.astype(float)}, DOT, "vectors are not float32"),
+        ({"vectors": VECTORS[0]}, DOT, "vectors are not"),
+        ({"vectors": VECTORS[:, :0]}, DOT, "dim 0"),
+        ({"sq_norms": NORMS[:1]}, DOT, "norms do not fit"),
+        ({"reach": REACH.astype(float)}, DOT, "reach does not fit"),
+        ({"ids": np.array([1, 1])}, DOT, "unique"),
+        ({"ids": np.array([1])}, DOT, "ids do not fit"),
+        ({"ordinals": np.array([0, 1, 2])}, DOT, "ordinals do not fit"),
+        ({"ordinals": np.array([0, 2])}, DOT, "ordinals do not fit"),
+        ({"ordinals": np.array([-1, 1])}, DOT, "ordinals do not fit"),
+        ({"ordinals": np.array([1, 0])}, DOT, "ordinals do not fit"),
+        ({"ordinals": np.array([0, 1], np.int32)}, DOT, "ordinals do not fit"),
+        ({}, {**DOT, "codes": {}}, "codes of a flat index: 'panels'"),
+        ({}, {**DOT, "codes": 3}, "codes of a flat index"),
+        ({"codes/order": np.array([0, 0])}, {**DOT, "codes": {}}, "order of the rows"),
+        ({"codes/order": np.array([0, 2])}, {**DOT, "codes": {}}, "order of the rows"),
+        ({"codes/order": np.array([0, -1])}, {**DOT, "codes": {}}, "order of the rows"),
     ],
 )
-def test_a_whole_file_of_wrong_content_is_an_error(tmp_path, arrays, meta, message):
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_whole_file_of_wrong_content_is_an_error(tmp_path, arrays, meta, message, verify):
     path = tmp_path / "index.rec"
-    write_bundle(path, arrays, meta, kind="flat-index", schema=1)
+    held = {name: array for name, array in (WHOLE | arrays).items() if array is not None}
+    write_bundle(path, held, meta, kind="flat-index", schema=2)
     with pytest.raises(rec.BundleError, match=message):
+        rec.FlatIndex.open(path, verify=verify)
+
+
+@pytest.mark.parametrize("part", ["panels", "bias", "inverse_step", "mean", "panel_bounds"])
+def test_codes_of_another_shape_are_an_error(tmp_path, part):
+    path = tmp_path / "index.rec"
+    small_index().save(path)
+    bundle = read_bundle(path, kind="flat-index", schema=2)
+    arrays = dict(bundle.arrays)
+    arrays[f"codes/{part}"] = arrays[f"codes/{part}"][:-1]
+    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=2)
+    with pytest.raises(rec.BundleError, match="codes of a flat index"):
         rec.FlatIndex.open(path)
+
+
+def test_the_codes_are_read_from_the_file(rng, tmp_path, monkeypatch):
+    """Not made anew: opening costs what mapping costs, and the answers are those of before."""
+    path = tmp_path / "index.rec"
+    vectors = rng.standard_normal((5000, 24)) * rng.pareto(1.0, (5000, 1))
+    queries = rng.standard_normal((7, 24)).astype(np.float32)
+    indexes = [rec.FlatIndex(vectors, metric=metric) for metric in oracles.METRICS]
+    monkeypatch.setattr(_coding, "encode", None)
+    for index in indexes:
+        index.save(path)
+        for verify in (True, False):
+            opened = rec.FlatIndex.open(path, verify=verify)
+            codes, wanted = (one._live.generation.base.codes for one in (opened, index))
+            assert codes.keys() == wanted.keys()
+            for name, value in wanted.items():
+                np.testing.assert_array_equal(codes[name], value)
+            oracles.assert_same_topk(opened.search(queries, 20), index.search(queries, 20))
+            assert not opened[3].flags.owndata
+
+
+def test_without_verification_a_damaged_vector_is_not_noticed(tmp_path):
+    """What `verify=False` gives up, and that it reads no vectors."""
+    path = tmp_path / "index.rec"
+    small_index().save(path)
+    content = path.read_bytes()
+    needle = np.arange(9, dtype=np.float32).tobytes()
+    assert content.count(needle) == 1
+    path.write_bytes(content.replace(needle, np.ones(9, np.float32).tobytes()))
+    with pytest.raises(rec.BundleError, match="'vectors' fails its digest"):
+        rec.FlatIndex.open(path)
+    assert rec.FlatIndex.open(path, verify=False)[7].tolist() == [1, 1, 1]
 
 
 def test_foreign_files_are_errors(tmp_path):
@@ -145,7 +186,7 @@ def test_foreign_files_are_errors(tmp_path):
     write_bundle(path, {"vectors": VECTORS}, {}, kind="something-else", schema=1)
     with pytest.raises(rec.BundleError, match="kind"):
         rec.FlatIndex.open(path)
-    write_bundle(path, {"vectors": VECTORS}, {}, kind="flat-index", schema=2)
+    write_bundle(path, {"vectors": VECTORS}, {}, kind="flat-index", schema=3)
     with pytest.raises(rec.BundleError, match="schema"):
         rec.FlatIndex.open(path)
 
@@ -153,7 +194,13 @@ def test_foreign_files_are_errors(tmp_path):
 def test_the_file_holds_the_index_and_no_more(tmp_path):
     path = tmp_path / "index.rec"
     small_index("str", "dot").save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=1)
-    assert bundle.meta == {"metric": "dot"}
-    assert {"vectors", "sq_norms"} < set(bundle.arrays)
-    assert "alive" not in bundle.arrays
+    bundle = read_bundle(path, kind="flat-index", schema=2)
+    assert bundle.meta.keys() == {"metric", "codes"}
+    held = {name for name in bundle.arrays if not name.startswith("codes/")}
+    assert held == {"vectors", "sq_norms", "reach", "ids/offsets", "ids/utf8"}
+    index = small_index("int64", "dot")
+    index.delete([-3])
+    index.save(path)
+    bundle = read_bundle(path, kind="flat-index", schema=2)
+    assert bundle.arrays["ordinals"].tolist() == [0, 2]
+    assert bundle.arrays["vectors"].shape == (2, 3)  # what was deleted is not in the file

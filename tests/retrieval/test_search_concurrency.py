@@ -105,7 +105,7 @@ FORK = """
     vectors, queries = rng.standard_normal((4000, 16)), rng.standard_normal((64, 16))
     index = rec.FlatIndex(vectors)
     want = index.search(queries, 5, num_threads=2)     # the parent's pool is running
-    index._writer.acquire()                            # as if a writer were at work
+    index._live._writing.acquire()                     # as if a writer were at work
     child = os.fork()
     if child == 0:
         got = index.search(queries, 5, num_threads=2)
@@ -114,7 +114,7 @@ FORK = """
         same = (got.ids == want.ids).all() and (got.scores == want.scores).all()
         again = index.search(queries, 5, num_threads=2)
         os._exit(0 if same and 2 not in again.ids else 1)
-    index._writer.release()
+    index._live._writing.release()
     again = index.search(queries, 5, num_threads=2)
     assert (again.ids == want.ids).all()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

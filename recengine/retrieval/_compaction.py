@@ -1,0 +1,120 @@
+"""From one generation to the next: rows die, the delta is folded into a new base.
+
+Everything here returns new states and changes none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recengine._types import Int64Array
+from recengine.retrieval import _bits
+from recengine.retrieval._bits import Words
+from recengine.retrieval._delta import DeltaLog
+from recengine.retrieval._generation import Generation
+from recengine.retrieval._id_book import IdBook
+from recengine.retrieval._segment import Segment, joined
+
+
+def without_rows(now: Generation, ordinals: Int64Array) -> Generation:
+    """Return the state in which these (known, distinct) ordinals have no live row."""
+    if len(ordinals) == 0:
+        return now
+    base, delta = now.locate(ordinals)
+    base, delta = base[base >= 0], delta[delta >= 0]
+    changes: dict[str, Any] = {"n_alive": now.n_alive - len(base) - len(delta)}
+    if len(base):
+        words = _bits.full(now.base.n_rows) if now.base_alive is None else now.base_alive
+        changes["base_alive"] = _bits.without(words, base)
+        changes["n_base_alive"] = now.n_base_alive - len(base)
+    if len(delta):
+        changes["delta_alive"] = _bits.without(now.delta_alive, delta)
+    return replace(now, **changes)
+
+
+def with_own_log(now: Generation) -> Generation:
+    """Return the same state with a log and a book that nobody else adds to. O(delta dim)."""
+    log = DeltaLog(now.dim, now.n_ordinals)
+    length = _copy_rows(log, now.delta, live_rows(now.delta, now.delta_alive))
+    return replace(
+        now,
+        book=now.book.copied(now.n_ordinals),
+        log=log,
+        delta=log.segment(length),
+        delta_alive=_bits.full(length),
+    )
+
+
+def compacted(now: Generation) -> Segment:
+    """Return one segment, with codes, of all live rows. O(n_items dim)."""
+    if now.is_clean:
+        return now.base
+    parts = [
+        (now.base, live_rows(now.base, now.base_alive)),
+        (now.delta, live_rows(now.delta, now.delta_alive)),
+    ]
+    return joined(parts, now.metric)
+
+
+def rebased(now: Generation, start: Generation, base: Segment, book: IdBook) -> Generation:
+    """Return `now` on top of `base`, the compacted rows of `start`. O(updates in between).
+
+    pre: `now` grew from `start` by updates alone, so they share their base and their log.
+    """
+    died = [
+        segment.ordinals_of(np.flatnonzero(_bits.unpacked(lost, segment.n_rows)))
+        for segment, lost in (
+            (start.base, _lost(start.base_alive, now.base_alive)),
+            (start.delta, _lost(start.delta_alive, now.delta_alive)),
+        )
+        if lost is not None
+    ]
+    dead = base.rows_of(np.concatenate(died)) if died else np.empty(0, np.int64)
+    if book is start.book:
+        book = now.book
+    elif now.n_ordinals > start.n_ordinals:
+        late = np.arange(start.n_ordinals, now.n_ordinals)
+        book = book.added(now.book.names(late, now.n_ordinals), start.n_ordinals)
+    log = DeltaLog(now.dim, now.n_ordinals)
+    rows = live_rows(now.delta, now.delta_alive)
+    length = _copy_rows(log, now.delta, rows[rows >= start.delta.n_rows])
+    return replace(
+        now,
+        book=book,
+        base=base,
+        base_alive=_bits.without(_bits.full(base.n_rows), dead) if len(dead) else None,
+        n_base_alive=base.n_rows - len(dead),
+        log=log,
+        delta=log.segment(length),
+        delta_alive=_bits.full(length),
+    )
+
+
+def live_rows(segment: Segment, alive: Words | None) -> Int64Array:
+    """Return the rows that count, ascending."""
+    return np.flatnonzero(_bits.unpacked(alive, segment.n_rows))
+
+
+def _lost(before: Words | None, after: Words | None) -> Words | None:
+    """Return the bits that were set and are not any more; None where there are none."""
+    if after is None or after is before:
+        return None
+    if before is None:
+        return ~after
+    return before & ~after[: len(before)]
+
+
+def _copy_rows(log: DeltaLog, source: Segment, rows: Int64Array) -> int:
+    """Write rows of `source` to an empty log; return their number."""
+    if len(rows) == 0:
+        return 0
+    return log.append(
+        0,
+        source.ordinals_of(rows),
+        source.vectors[rows],
+        source.sq_norms[rows],
+        source.reach[rows],
+    )

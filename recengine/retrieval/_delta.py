@@ -1,0 +1,102 @@
+"""The delta: rows in order of arrival, in buffers that grow, published by their number.
+
+A writer appends behind the published length; whoever holds a length sees the rows before it, which
+never change. Each row knows the earlier row of its item, so the row that an item had at any
+published length is found by walking back from the latest one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recengine._types import Float32Array, Float64Array, Int64Array
+from recengine.retrieval._segment import Segment, frozen
+
+SMALLEST = 64
+
+
+class DeltaLog:
+    """Append-only rows. One writer at a time; readers at any time.
+
+    Parameters
+    ----------
+    dim : int
+    n_ordinals : int
+        How many ordinals are given already; more may come.
+    """
+
+    def __init__(self, dim: int, n_ordinals: int) -> None:
+        self._vectors = np.empty((SMALLEST, dim), np.float32)
+        self._sq_norms = np.empty(SMALLEST, np.float64)
+        self._reach = np.empty(SMALLEST, np.float32)
+        self._ordinals = np.empty(SMALLEST, np.int64)
+        self._previous = np.empty(SMALLEST, np.int32)  # the item's row before this one, or -1
+        self._after_latest = np.zeros(n_ordinals, np.int32)  # by ordinal: 1 + the last row, or 0
+
+    def append(
+        self,
+        length: int,
+        ordinals: Int64Array,
+        vectors: Float32Array,
+        sq_norms: Float64Array,
+        reach: Float32Array,
+    ) -> int:
+        """Write rows (of distinct ordinals) behind `length`; return the length with them.
+
+        O(rows dim) amortised. Nothing is visible until the new length is published.
+        """
+        end = length + len(ordinals)
+        self._reserve(end, int(ordinals.max()) + 1)
+        self._vectors[length:end] = vectors
+        self._sq_norms[length:end] = sq_norms
+        self._reach[length:end] = reach
+        self._ordinals[length:end] = ordinals
+        # A reader goes from `_after_latest` to `_previous`: written in the opposite order.
+        self._previous[length:end] = self._after_latest[ordinals] - 1
+        self._after_latest[ordinals] = np.arange(length + 1, end + 1)
+        return end
+
+    def _reserve(self, n_rows: int, n_ordinals: int) -> None:
+        if n_rows > len(self._ordinals):
+            size = max(n_rows, 2 * len(self._ordinals))
+            for name in ("_vectors", "_sq_norms", "_reach", "_ordinals", "_previous"):
+                setattr(self, name, _grown(getattr(self, name), size))
+        if n_ordinals > len(self._after_latest):
+            size = max(n_ordinals, len(self._after_latest) * 5 // 4)
+            self._after_latest = _grown(self._after_latest, size)
+
+    def segment(self, length: int) -> Segment:
+        """Return the first `length` rows; O(1)."""
+        return Segment(
+            frozen(self._vectors[:length]),
+            frozen(self._sq_norms[:length]),
+            frozen(self._reach[:length]),
+            frozen(self._ordinals[:length]),
+            False,
+            None,
+        )
+
+    def rows_of(self, ordinals: Int64Array, length: int) -> Int64Array:
+        """Return the last row of each ordinal among the first `length`, −1 where there is none."""
+        rows = self._after_latest[ordinals].astype(np.int64) - 1
+        previous = self._previous
+        late = np.flatnonzero(rows >= length)
+        while len(late):
+            rows[late] = previous[rows[late]]
+            late = late[rows[late] >= length]
+        return rows
+
+    def row_of(self, ordinal: int, length: int) -> int:
+        """Return the last row of one ordinal among the first `length`, or −1."""
+        row = int(self._after_latest[ordinal]) - 1
+        while row >= length:
+            row = int(self._previous[row])
+        return row
+
+
+def _grown(old: Any, size: int) -> Any:
+    table = np.zeros((size, *old.shape[1:]), old.dtype)
+    table[: len(old)] = old
+    return table

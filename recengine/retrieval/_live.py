@@ -1,0 +1,203 @@
+"""Updates beside searches: how the next generation is made, and when the delta is folded in.
+
+A writer appends to the delta, copies the words of the rows that died, and publishes a generation by
+replacing one reference: O(dim) an item and n_items / 8 bytes a call. A compaction builds a new base
+aside, of the rows that were alive when it began; then, for a moment, it holds writers back, repeats
+what they did meanwhile, and publishes. Searches never wait. One daemon thread an index compacts
+when that is due; it is started for the occasion, at a low priority, and ends when nothing is due.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from recengine import _native
+from recengine._errors import UnknownItemError
+from recengine._types import Float32Array, IdArray
+from recengine.retrieval import _bits, _score
+from recengine.retrieval._compaction import compacted, rebased, with_own_log, without_rows
+from recengine.retrieval._generation import Generation
+
+SMALLEST_DELTA = 2048  # rows; a smaller delta costs a search nothing
+DELTA_SHARE = 32  # of the base, one row in so many, makes a compaction due
+DEAD_SHARE = 4  # and so do this many dead rows of the base
+FORCED = 4  # a writer waits for a compaction at so many times the delta that makes one due
+NICENESS = 10
+
+
+def is_due(generation: Generation) -> bool:
+    """Say whether a compaction is worth its while."""
+    n_base = generation.base.n_rows
+    n_dead = n_base - generation.n_base_alive
+    return generation.delta.n_rows >= due_at(n_base) or (
+        n_dead >= max(SMALLEST_DELTA, n_base // DEAD_SHARE)
+    )
+
+
+def is_full(generation: Generation) -> bool:
+    """Say whether a writer has to wait for a compaction."""
+    return generation.delta.n_rows >= FORCED * due_at(generation.base.n_rows)
+
+
+def due_at(n_base: int) -> int:
+    """Return how many rows of delta make a compaction due beside so many of base."""
+    return max(SMALLEST_DELTA, n_base // DELTA_SHARE)
+
+
+class Live:
+    """The published generation of one index, and everything that replaces it.
+
+    Parameters
+    ----------
+    generation : Generation
+        The first; it may be shared with other indexes.
+    """
+
+    def __init__(self, generation: Generation) -> None:
+        self.generation = generation
+        self._owned = False  # whether log and book are ours alone and hold what is published
+        self._thread: threading.Thread | None = None
+        self._renew_locks()
+        _all.add(self)
+
+    def _renew_locks(self) -> None:
+        self._writing = threading.Lock()
+        self._compacting = threading.Lock()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: whoever held a lock or compacted was left behind."""
+        self._renew_locks()
+        self._thread = None
+
+    def upsert(self, ids: IdArray, vectors: Float32Array, columns: Any = None) -> None:
+        """Add or replace distinct items; `columns` as `Columns.upserted` takes them."""
+        if len(ids) == 0:
+            return
+        self._make_room()
+        norms = _score.squared_norms(_native.api(), vectors)
+        reach = _score.reach(self.generation.metric, norms)
+        with self._writing:
+            now = self._own()
+            ordinals = now.book.find(ids, now.n_ordinals)
+            new = ordinals < 0
+            n_new = int(np.count_nonzero(new))
+            cleared = without_rows(now, ordinals[~new] if n_new else ordinals)
+            book, n_ordinals = now.book, now.n_ordinals + n_new
+            fresh = ~now.are_alive(ordinals)
+            ordinals[new] = np.arange(now.n_ordinals, n_ordinals)
+            table = now.columns.upserted(n_ordinals, ordinals, fresh, columns)
+            self._owned = False
+            if n_new:
+                book = book.added(ids[new], now.n_ordinals)
+            end = now.log.append(now.delta.n_rows, ordinals, vectors, norms, reach)
+            self.generation = replace(
+                cleared,
+                book=book,
+                n_ordinals=n_ordinals,
+                columns=table,
+                n_alive=cleared.n_alive + len(ids),
+                delta=now.log.segment(end),
+                delta_alive=_bits.extended(cleared.delta_alive, end),
+            )
+            self._owned = True
+            self._start_if_due()
+
+    def delete(self, ids: IdArray) -> None:
+        """Remove distinct items, all of them in the index."""
+        with self._writing:
+            now = self.generation
+            ordinals = now.ordinals_of(ids)
+            if (ordinals < 0).any():
+                lost = ids[ordinals < 0].tolist()
+                raise UnknownItemError(f"ids must be in the index, got {lost[0]!r}")
+            self.generation = without_rows(now, ordinals)
+            self._start_if_due()
+
+    def compact(self) -> None:
+        """Fold everything that is published into the base, and drop its dead rows."""
+        with self._compacting:
+            self._fold()
+
+    def compact_while_due(self) -> None:
+        """Do what the thread does."""
+        while is_due(self.generation):
+            with self._compacting:
+                if is_due(self.generation):
+                    self._fold()
+
+    def _make_room(self) -> None:
+        if is_full(self.generation):
+            with self._compacting:
+                if is_full(self.generation):
+                    self._fold()
+
+    def _fold(self) -> None:
+        """Compact; pre: `_compacting` is held."""
+        while True:
+            with self._writing:
+                start = self.generation = self._own()
+                self._owned = True
+            if start.is_clean:
+                return
+            base, book = compacted(start), start.book.folded(start.n_ordinals)
+            with self._writing:
+                # Otherwise a writer was cut off meanwhile, and its successor began a new log.
+                if self._owned and self.generation.log is start.log:
+                    self.generation = rebased(self.generation, start, base, book)
+                    return
+
+    def _own(self) -> Generation:
+        """Return the published state with a log and a book that this writer may add to."""
+        return self.generation if self._owned else with_own_log(self.generation)
+
+    def _start_if_due(self) -> None:
+        """Start the thread if it is needed; pre: `_writing` is held."""
+        if self._thread is None and not _exiting.is_set() and is_due(self.generation):
+            self._thread = threading.Thread(
+                target=self._run, name="recengine-compaction", daemon=True
+            )
+            self._thread.start()
+
+    def _run(self) -> None:
+        if sys.platform == "linux":  # where a priority belongs to a thread, not to the process
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        try:
+            self.compact_while_due()
+        finally:
+            with self._writing:
+                self._thread = None
+
+    def join(self) -> None:
+        """Wait until the thread, if there is one, has ended."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
+
+
+_all: weakref.WeakSet[Live] = weakref.WeakSet()
+_exiting = threading.Event()
+
+
+def _renew_after_fork() -> None:
+    for live in list(_all):
+        live.after_fork()
+
+
+def _finish() -> None:
+    """Let no thread return from native code into an interpreter that is no more."""
+    _exiting.set()
+    for live in list(_all):
+        live.join()
+
+
+atexit.register(_finish)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_after_fork)

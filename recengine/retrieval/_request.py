@@ -1,0 +1,174 @@
+"""One request against one generation: a native call per segment, and the merge of their answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from recengine import _native
+from recengine._types import PADDING_ID, Float32Array, IdArray, Int64Array, TopK
+from recengine.retrieval import _score, _search, _select
+from recengine.retrieval._generation import Generation
+from recengine.retrieval._segment import Segment
+from recengine.retrieval.selection import pick
+
+Out = tuple[IdArray, Float32Array]
+
+
+def search(
+    now: Generation,
+    queries: Float32Array,
+    k: int,
+    *,
+    ordinals: Int64Array | None = None,
+    bias: Float32Array | None = None,
+    num_threads: int = 1,
+    **options: Any,
+) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
+    """Return (ordinals, scores, stats) as `_search.search` does, over all segments.
+
+    Parameters
+    ----------
+    ordinals : ndarray (m,), int64, ascending, optional
+        Only these are looked at.
+    bias : ndarray (n_ordinals,), float32, optional
+        By ordinal.
+    options
+        Further arguments of `_search.search` that speak ordinals: the mask, the exclusions.
+    """
+    answers = []
+    places = (None, None) if ordinals is None else now.locate(ordinals)
+    parts = ((now.base, now.base_alive, places[0]), (now.delta, now.delta_alive, places[1]))
+    for segment, alive, place in parts:
+        rows = None if place is None else _there(segment, place)
+        if segment.n_rows == 0 or (rows is not None and len(rows) == 0):
+            continue
+        answers.append(
+            _search.search(
+                _native.api(),
+                now.metric,
+                queries,
+                segment.vectors,
+                segment.sq_norms,
+                segment.reach,
+                k,
+                ordinals=segment.ordinals,
+                ascending=segment.ascending,
+                alive=alive,
+                rows=rows,
+                bias=None if bias is None else _by_row(segment, bias),
+                num_threads=num_threads,
+                codes=segment.codes,
+                **options,
+            )
+        )
+    if not answers:
+        return _nothing(len(queries), k)
+    return answers[0] if len(answers) == 1 else _merged(answers, k)
+
+
+def _there(segment: Segment, rows: Int64Array) -> Int64Array:
+    """Return the rows that are not −1, ascending."""
+    found = rows[rows >= 0]
+    return found if segment.ascending else np.sort(found)
+
+
+def _by_row(segment: Segment, values: Float32Array) -> Float32Array:
+    return values[: segment.n_rows] if segment.ordinals is None else values[segment.ordinals]
+
+
+def _nothing(n_queries: int, k: int) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
+    padding = np.full((n_queries, k), -1, np.int64)
+    scores = np.full((n_queries, k), -np.inf, np.float32)
+    stats = {"level": _native.simd_level(), "scanned": 0, "rescored": 0, "partial": False}
+    return padding, scores, stats
+
+
+def _merged(answers: Any, k: int) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
+    """Merge answers over disjoint sets of items."""
+    ordinals = np.concatenate([answer[0] for answer in answers], axis=1)
+    scores = np.concatenate([answer[1] for answer in answers], axis=1)
+    at = _select.merge(scores, ordinals, ordinals, k)
+    padded = at < 0
+    stats = dict(answers[0][2])
+    for name, value in answers[1][2].items():
+        if name == "partial":
+            stats[name] = stats[name] or value
+        elif name != "level":
+            stats[name] += value
+    return pick(ordinals, at, padded, -1), pick(scores, at, padded, -np.inf), stats
+
+
+def rank(
+    now: Generation,
+    queries: Float32Array,
+    indptr: Int64Array,
+    ordinals: Int64Array,
+    k: int,
+    num_threads: int,
+) -> tuple[Int64Array, Float32Array]:
+    """Order the live ordinals of a CSR of candidates; return (ordinals, scores), (n_queries, k)."""
+    pairs = np.empty(len(ordinals), np.float32)
+    for segment, rows in zip((now.base, now.delta), now.locate(ordinals), strict=True):
+        here = rows >= 0
+        if not here.any():
+            continue
+        before = np.zeros(len(ordinals) + 1, np.int64)
+        np.cumsum(here, out=before[1:])
+        pairs[here] = _score.rank(
+            _native.api(),
+            now.metric,
+            queries,
+            segment.vectors,
+            segment.sq_norms,
+            before[indptr],
+            rows[here],
+            num_threads=num_threads,
+        )
+    return _select.order(pairs, ordinals, indptr, k)
+
+
+def as_out(out: Any, now: Generation, n_queries: int, k: int, *, single: bool) -> Out | None:
+    """Check the buffers that a caller lends for the answer."""
+    if out is None:
+        return None
+    if not isinstance(out, tuple) or len(out) != 2:
+        raise TypeError(f"out must be a tuple (ids, scores), got {type(out).__name__}")
+    if now.n_ordinals and now.book.dtype == object:
+        raise TypeError("out must be None for str ids: an object array is made for each answer")
+    shape = (k,) if single else (n_queries, k)
+    for name, array, dtype in (("ids", out[0], np.int64), ("scores", out[1], np.float32)):
+        if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
+            got = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else type(array)
+            wanted = f"{np.dtype(dtype)}{shape}"
+            raise ValueError(f"out must hold {name} as an ndarray {wanted}, got {got}")
+        if not array.flags.writeable:
+            raise ValueError(f"out must hold writeable {name}, got a read-only array")
+    if np.shares_memory(*out):
+        raise ValueError("out must hold two arrays that share no memory")
+    return out
+
+
+def answer(
+    now: Generation,
+    ordinals: Int64Array,
+    scores: Float32Array,
+    *,
+    single: bool,
+    partial: bool = False,
+    out: Out | None = None,
+) -> TopK:
+    """Return ordinals (n_queries, k), −1 where padded, as the caller's ids."""
+    fill = None if now.book.dtype == object else PADDING_ID
+    if now.n_ordinals == 0:
+        ids = np.full(ordinals.shape, fill, now.book.dtype)
+    else:
+        ids = now.book.names(ordinals, now.n_ordinals)
+        ids[ordinals < 0] = fill
+    if single:
+        ids, scores, ordinals = ids[0], scores[0], ordinals[0]
+    if out is not None:
+        out[0][...], out[1][...] = ids, scores
+        ids, scores = out
+    return TopK(ids, scores, ordinals=ordinals, partial=partial)

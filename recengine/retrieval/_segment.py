@@ -1,0 +1,125 @@
+"""A segment: rows that one native call scans, and how the first and the compacted one are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from recengine import _native
+from recengine._types import Float32Array, Float64Array, Int64Array
+from recengine._validation import as_matrix
+from recengine.retrieval import _coding, _score
+
+CHUNK_BYTES = 4 << 20  # how much of the vectors is gathered at once
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Rows that never change; its arrays are read-only.
+
+    Attributes
+    ----------
+    vectors : ndarray (n_rows, dim), float32, C-contiguous
+    sq_norms : ndarray (n_rows,), float64
+        The canonical x·x of each row.
+    reach : ndarray (n_rows,), float32
+        What the float32 scan needs to know of each row under the metric (`_score.reach`).
+    ordinals : ndarray (n_rows,), int64, or None
+        The stable number of each row; None where it is the row number.
+    ascending : bool
+        Whether the ordinals rise with the row.
+    codes : dict of arrays, or None
+        What the int8 scan reads (`_coding.encode`); None where it reads the vectors.
+    """
+
+    vectors: Float32Array
+    sq_norms: Float64Array
+    reach: Float32Array
+    ordinals: Int64Array | None
+    ascending: bool
+    codes: dict[str, Any] | None
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.vectors.shape[0])
+
+    def ordinals_of(self, rows: Int64Array) -> Int64Array:
+        """Return the stable numbers of these rows."""
+        return rows if self.ordinals is None else self.ordinals[rows]
+
+    def rows_of(self, ordinals: Int64Array) -> Int64Array:
+        """Return the row of each ordinal, −1 where there is none. pre: `ascending`."""
+        if self.n_rows == 0:
+            return np.full(len(ordinals), -1, np.int64)
+        if self.ordinals is None:
+            return np.where(ordinals < self.n_rows, ordinals, -1)
+        rows = self.ordinals.searchsorted(ordinals)
+        rows[rows == self.n_rows] = 0
+        return np.where(self.ordinals[rows] == ordinals, rows, -1)
+
+
+def owned(name: str, value: Any) -> Float32Array:
+    """Return a read-only float32 matrix: the caller's memory only if it is read-only too."""
+    table = as_matrix(name, value)
+    if table.flags.writeable:
+        if table is value or table.base is not None:
+            table = table.copy()
+        table.flags.writeable = False
+    return table
+
+
+def sealed(
+    vectors: Float32Array,
+    metric: int,
+    *,
+    ordinals: Int64Array | None = None,
+    sq_norms: Float64Array | None = None,
+    reach: Float32Array | None = None,
+    codes: dict[str, Any] | None = None,
+) -> Segment:
+    """Return the segment of read-only `vectors`; what is not given is computed. O(n_rows dim)."""
+    norms = frozen(_score.squared_norms(_native.api(), vectors)) if sq_norms is None else sq_norms
+    bound = frozen(_score.reach(metric, norms)) if reach is None else reach
+    made = _coding.encode(vectors, norms, bound, metric) if codes is None else codes
+    return Segment(vectors, norms, bound, ordinals, True, made)
+
+
+def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
+    """Return one segment of the given rows of several, in order of ordinal. O(n_rows dim).
+
+    Peak memory is that of the new segment and a few MiB.
+    """
+    numbers = np.concatenate([segment.ordinals_of(rows) for segment, rows in parts])
+    order = np.argsort(numbers, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    ordinals = numbers[order]
+    dim = parts[0][0].vectors.shape[1]
+    vectors = np.empty((len(order), dim), np.float32)
+    norms, reach = np.empty(len(order), np.float64), np.empty(len(order), np.float32)
+    step = max(1, CHUNK_BYTES // (4 * dim))
+    done = 0
+    for segment, rows in parts:
+        for start in range(0, len(rows), step):
+            some = rows[start : start + step]
+            where = place[done : done + len(some)]
+            vectors[where] = segment.vectors[some]
+            norms[where] = segment.sq_norms[some]
+            reach[where] = segment.reach[some]
+            done += len(some)
+    dense = len(order) == 0 or int(ordinals[-1]) == len(order) - 1
+    return sealed(
+        frozen(vectors),
+        metric,
+        ordinals=None if dense else frozen(ordinals),
+        sq_norms=frozen(norms),
+        reach=frozen(reach),
+    )
+
+
+def frozen(array: Any) -> Any:
+    """Return `array`, made read-only."""
+    array.flags.writeable = False
+    return array
