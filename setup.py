@@ -13,26 +13,33 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
-IS_X86_64 = platform.machine().lower() in {"x86_64", "amd64"}
+MACHINE = {"amd64": "x86_64", "arm64": "aarch64"}.get(
+    platform.machine().lower(), platform.machine().lower()
+)
 
 # -ffp-contract=off: canonical scores must not be fused. No -march=native, no -ffast-math.
-BASELINE_FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-g0"]
-if IS_X86_64:
-    BASELINE_FLAGS += ["-march=x86-64-v2"]
-ISA_FLAGS = {
-    "csrc/simd/kernels_avx2.cpp": ["-mavx2", "-mfma"],
-    "csrc/simd/kernels_avx512vnni.cpp": [
-        "-mavx512f",
-        "-mavx512bw",
-        "-mavx512vl",
-        "-mavx512dq",
-        "-mavx512vnni",
-        "-mfma",
-        # GCC's own headers leave pass-through operands uninitialized on purpose.
-        "-Wno-uninitialized",
-        "-Wno-maybe-uninitialized",
-    ],
+COMMON_FLAGS = ["-std=c++17", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-g0"]
+MACHINE_FLAGS = {"x86_64": ["-march=x86-64-v2"], "aarch64": ["-march=armv8-a"]}
+BASELINE_FLAGS = COMMON_FLAGS + MACHINE_FLAGS.get(MACHINE, [])
+ISA_FLAGS_OF = {
+    "x86_64": {
+        "csrc/simd/kernels_avx2.cpp": ["-mavx2", "-mfma"],
+        "csrc/simd/kernels_avxvnni.cpp": ["-mavx2", "-mfma", "-mavxvnni"],
+        "csrc/simd/kernels_avx512vnni.cpp": [
+            "-mavx512f",
+            "-mavx512bw",
+            "-mavx512vl",
+            "-mavx512dq",
+            "-mavx512vnni",
+            "-mfma",
+            # GCC's own headers leave pass-through operands uninitialized on purpose.
+            "-Wno-uninitialized",
+            "-Wno-maybe-uninitialized",
+        ],
+    },
+    "aarch64": {"csrc/simd/kernels_neon_dotprod.cpp": ["-march=armv8.2-a+dotprod"]},
 }
+ISA_FLAGS = ISA_FLAGS_OF.get(MACHINE, {})
 CYTHON_DIRECTIVES = {
     "language_level": 3,
     "boundscheck": False,
@@ -46,10 +53,11 @@ if os.environ.get("RECENGINE_WERROR"):
     WARNING_FLAGS += ["-Werror"]
 
 
-def native_sources() -> list[str]:
+def native_sources(machine: str = MACHINE) -> list[str]:
     """Return the C++ sources, leaving out the instruction sets of other machines."""
     sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.cpp"))
-    return [s for s in sources if IS_X86_64 or s not in ISA_FLAGS]
+    foreign = [file for other, files in ISA_FLAGS_OF.items() if other != machine for file in files]
+    return [source for source in sources if source not in foreign]
 
 
 def native_headers() -> list[str]:

@@ -14,7 +14,8 @@ std::vector<const Kernels*> available_levels();
 // The level of that name. throws: std::invalid_argument naming the levels that can be had.
 const Kernels& level_named(const std::string& name);
 
-// The level in use: RECENGINE_SIMD where it is set, else the best. Chosen once.
+// The level in use: RECENGINE_SIMD (scalar|avx2|avxvnni|avx512vnni|neon) where it is set, else the
+// best. Chosen once.
 // throws: std::invalid_argument on a level this machine lacks, at every call.
 const Kernels& current_level();
 

@@ -1,8 +1,8 @@
 // The table of kernels: one instance per instruction set, chosen once by dispatch.
 //
 // Two kinds stand here. The *nominating* kernels (float32, panels of 32 items) only propose items;
-// their error is bounded in retrieval/_search.pyx. The *canonical* kernels (float64, 8 lanes, fixed
-// tree) decide: they give the same bits at every level.
+// their error is bounded in retrieval/_float_scan.pyx. The *canonical* kernels (float64, 8 lanes,
+// fixed tree) decide: they give the same bits at every level.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct HitTest {
 // In units of (query step x item step) item r of a panel is dropped only if
 //   raw - offset + beta bias_r + delta E + epsilon H + zeta S + eta B
 //       <=  (alpha - gamma boost_r) / step_r
-// with E, H, S, B the panel's bounds; the proof stands in retrieval/_codes.pyx.
+// with E, H, S, B the panel's bounds; the proof stands in retrieval/_code_scan.pyx.
 struct alignas(64) CodeQueries {
   float alpha[16];
   float beta[16];
@@ -89,9 +89,12 @@ struct Kernels {
   double (*canonical_sqdist)(const float* a, const float* b, int64_t dim);
 };
 
-// Defined in kernels_<level>.cpp, each compiled with its own flags.
+// Defined in kernels_<level>.cpp, each compiled with its own flags; constants, so that nothing of
+// them runs when the library is loaded. Use them through dispatch.h only.
 extern const Kernels kKernelsScalar;
 extern const Kernels kKernelsAvx2;
+extern const Kernels kKernelsAvxVnni;  // null where AVX2's kernel serves
 extern const Kernels kKernelsAvx512Vnni;
+extern const Kernels kKernelsNeon;
 
 }  // namespace recengine
