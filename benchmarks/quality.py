@@ -9,7 +9,8 @@ mean over seeds of each user's value, its interval a bootstrap over users.
 Two splits. `split_last(1)`: each user's last event is to be found. `split_time(0.2)`: the last
 fifth of all events; its users are mostly new, so warm users (with a history before the moment)
 and cold ones (described by their first three events after it, folded in) stand apart.
-The default settings were chosen on the second last event of each user, not on these test events.
+The default settings were chosen on the second last event of each user, but not blindly: a wider
+sweep had been looked at on these test events before. ALS and implicit share them.
 Exits with 1 where ALS is not within two standard errors of implicit or not 40 % above popularity.
 """
 
@@ -17,12 +18,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import machine
 import numpy as np
 import threadpoolctl
 from implicit.cpu._als import calculate_loss
@@ -38,6 +38,7 @@ from recengine.data import load_ml_100k
 K = 10
 N_GIVEN = 3  # events that describe a cold user
 MIN_ABOVE_POPULARITY = 0.40
+SETTINGS = ("seeds", "factors", "regularization", "alpha", "iterations")
 IALS = {
     "factors": 128,
     "objective": "ials",
@@ -285,15 +286,12 @@ def main(arguments: list[str]) -> int:
             console.print(f"{title}: popularity wins over {', '.join(behind)}")
     if options.json:
         report = {
-            "options": vars(options),
+            "benchmark": "quality",
+            "options": {name: getattr(options, name) for name in SETTINGS},
             "ials": IALS,
             "scenarios": rows,
             "holds": held,
-            "versions": {
-                "recengine": rec.__version__,
-                **{name: version(name) for name in ("implicit", "numpy", "numba")},
-            },
-            "machine": platform.platform(),
+            "machine": machine.describe(),
         }
         text = json.dumps(report, indent=1) + "\n"
         if options.json == "-":

@@ -1,18 +1,29 @@
 """Exact top-k as other libraries do it on a CPU, each at its best settings.
 
 Every peer takes the inner product of prepared vectors: rows scaled to length 1 for cosine; for l2
-one more column, −|x|²/2 beside a 1 in the query, which orders as the distance does (faiss has its
-own L2 index instead). A peer is a function of the whole batch that returns ids (n_queries, k).
+one more column, −|x|²/2 beside a 1 in the query, which orders as the distance does (faiss and
+usearch have their own L2). A peer is a function of the whole batch that returns ids (n_queries, k).
+
+Filters: `allow` and `deny` give a peer the matrix of only the rows that are left, gathered
+beforehand, so that none pays for its own mask; for `seen` it returns n_seen more and what was seen
+is dropped, which costs less than the mask of any of them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 Search = Callable[[], np.ndarray]
+Engine = Callable[[], tuple[float, Any]]  # returns (milliseconds, answer)
+PEERS = ("onnxruntime", "implicit", "faiss", "numpy", "usearch")
+NUMPY_CORE = "SkylakeX"  # the OpenBLAS kernels that are the fastest where AVX-512 is
+FAISS_BLAS = 128_000  # queries × dim from which faiss takes its BLAS path by itself
 SCORE_BYTES = 2**30  # of the score matrix that a peer may hold at once
 
 
@@ -107,20 +118,103 @@ def faiss_peer(
     return search
 
 
+def usearch_peer(
+    metric: str, queries: np.ndarray, items: np.ndarray, k: int, threads: int
+) -> Search:
+    """Return usearch's exact search, which needs 16 bytes a pair: in pieces of a batch."""
+    from usearch.index import MetricKind
+    from usearch.index import search as exact
+
+    kind = MetricKind.L2sq if metric == "l2" else MetricKind.IP
+    chunks = _chunks(queries, 4 * len(items))
+
+    def search() -> np.ndarray:
+        parts = [exact(items, chunk, k, kind, exact=True, threads=threads) for chunk in chunks]
+        return np.concatenate([part.keys.reshape(-1, k).astype(np.int64) for part in parts])
+
+    return search
+
+
+def unseen(found: np.ndarray, seen: np.ndarray, k: int, n_items: int) -> np.ndarray:
+    """Return the first k of each row of `found` that are not in the same row of `seen`."""
+    offset = np.arange(len(found))[:, None] * n_items
+    keys, known = found + offset, (seen + offset).ravel()
+    place = np.searchsorted(known, keys).clip(max=len(known) - 1)
+    order = np.argsort(known[place] == keys, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(found, order, axis=1)
+
+
+def clocked(search: Callable[[], Any]) -> Engine:
+    """Return `search` with the milliseconds it takes."""
+
+    def timed() -> tuple[float, Any]:
+        started = time.perf_counter()
+        found = search()
+        return 1e3 * (time.perf_counter() - started), found
+
+    return timed
+
+
+def _filtered(search: Search, rows: Any, seen: Any, k: int, n_items: int) -> Search:
+    if rows is not None:
+        return lambda: rows[search()]
+    if seen is not None:
+        return lambda: unseen(search(), seen, k, n_items)
+    return search
+
+
+def wants_other_core() -> bool:
+    """Tell whether NumPy's OpenBLAS chose other kernels than the AVX-512 ones of this CPU."""
+    import threadpoolctl
+
+    cores = {
+        library.get("architecture")
+        for library in threadpoolctl.threadpool_info()
+        if library["internal_api"] == "openblas" and "numpy" in library["filepath"]
+    }
+    info = Path("/proc/cpuinfo")
+    return bool(cores) and NUMPY_CORE not in cores and "avx512bw" in info.read_text()
+
+
+@contextlib.contextmanager
 def peers(
-    names: list[str], metric: str, queries: np.ndarray, items: np.ndarray, k: int, threads: int
-) -> Iterator[tuple[str, Search]]:
-    """Yield (label, search) of each peer asked for; faiss gives two."""
-    q, x = prepared(metric, queries, items)
-    shared: tuple[Any, ...] = (q, x, k, threads)
-    for name in names:
-        if name == "numpy":
-            yield "numpy", numpy_peer(q, x, k)
-        elif name == "onnxruntime":
-            yield "onnxruntime", onnxruntime_peer(*shared)
-        elif name == "implicit":
-            yield "implicit", implicit_peer(*shared)
-        else:
-            plain = (queries, items) if metric == "l2" else (q, x)
-            yield "faiss-blas", faiss_peer(metric, *plain, k, threads, 1)
-            yield "faiss-simd", faiss_peer(metric, *plain, k, threads, 2**31 - 1)
+    names: list[str],
+    metric: str,
+    queries: np.ndarray,
+    items: np.ndarray,
+    k: int,
+    threads: int,
+    *,
+    rows: np.ndarray | None = None,
+    seen: np.ndarray | None = None,
+) -> Iterator[dict[str, Engine]]:
+    """Give label -> engine of each peer asked for; faiss and NumPy may give two."""
+    items_left = items if rows is None else np.ascontiguousarray(items[rows])
+    n_wanted = k + (0 if seen is None else seen.shape[1])
+    q, x = prepared(metric, queries, items_left)
+    own = (queries, items_left) if metric == "l2" else (q, x)  # for those that have an L2
+    searches: dict[str, Search] = {}
+    engines: dict[str, Engine] = {}
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            if name == "numpy":
+                searches["numpy"] = numpy_peer(q, x, n_wanted)
+                if rows is None and seen is None and wants_other_core():
+                    from search_remote import RemoteNumpy
+
+                    remote = RemoteNumpy(NUMPY_CORE, q, x, k)
+                    stack.callback(remote.close)
+                    engines[f"numpy-{NUMPY_CORE}"] = remote
+            elif name == "onnxruntime":
+                searches["onnxruntime"] = onnxruntime_peer(q, x, n_wanted, threads)
+            elif name == "implicit":
+                searches["implicit"] = implicit_peer(q, x, n_wanted, threads)
+            elif name == "usearch":
+                searches["usearch"] = usearch_peer(metric, *own, n_wanted, threads)
+            else:
+                searches["faiss-blas"] = faiss_peer(metric, *own, n_wanted, threads, 1)
+                if q.size < FAISS_BLAS:
+                    searches["faiss"] = faiss_peer(metric, *own, n_wanted, threads, FAISS_BLAS)
+        for label, search in searches.items():
+            engines[label] = clocked(_filtered(search, rows, seen, k, len(items)))
+        yield engines
