@@ -102,6 +102,79 @@ def test_isa_files_export_one_table(isa_objects: list[Path]) -> None:
         assert names[0].startswith("recengine::kKernels")
 
 
+def demangled(path: Path) -> str:
+    return run(["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", str(path)])
+
+
+def loops_with_stack_traffic(listing: str, name: str) -> list[bool]:
+    """Tell, for each function whose name holds `name`, whether its innermost loops touch the stack.
+
+    A loop is what lies between a backward jump and its target; innermost loops hold no other.
+    """
+    functions: dict[str, list[tuple[int, str]]] = {}
+    body: list[tuple[int, str]] = []
+    for line in listing.splitlines():
+        if opened := FUNCTION.match(line):
+            body = functions.setdefault(opened[1], [])
+        elif code := re.match(r"^\s*([0-9a-f]+):\t(.*)$", line):
+            body.append((int(code[1], 16), code[2]))
+    found = []
+    for function, lines in functions.items():
+        if name not in function:
+            continue
+        loops = []
+        for address, text in lines:
+            jump = re.match(r"j\w+\s+([0-9a-f]+) ", text)
+            if jump and lines[0][0] <= int(jump[1], 16) < address:
+                loops.append((int(jump[1], 16), address))
+        inner = [
+            a for a in loops if not any(a != b and a[0] <= b[0] <= b[1] <= a[1] for b in loops)
+        ]
+        assert inner, f"{function} has no loop: the test sees nothing"
+        found.append(
+            any(
+                re.search(r"\(%r[sb]p", text)
+                for first, last in inner
+                for address, text in lines
+                if first <= address <= last
+            )
+        )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "tile", "count"),
+    [
+        ("kernels_avx512vnni", "code_tile<12>(", 1),
+        ("kernels_avx512vnni", ", 12>(", 2),  # tile<Dot, 12>, tile<NegativeSquares, 12>
+        ("kernels_avxvnni", "code_tile<3>(", 1),
+        ("kernels_avx2", "code_tile<3>(", 1),
+        ("kernels_avx2", ", 6>(", 2),
+    ],
+)
+def test_hot_tiles_stay_in_registers(
+    isa_objects: list[Path], source: str, tile: str, count: int
+) -> None:
+    path = next(path for path in isa_objects if path.stem == source)
+    assert loops_with_stack_traffic(demangled(path), tile) == [False] * count
+
+
+def test_stack_traffic_is_noticed() -> None:
+    listing = """
+0000000000000000 <void hot<2>(int)>:
+       0:\tpush   %rbp
+       4:\tvmovups (%rdi),%zmm0
+       8:\tvmovups %zmm0,0x40(%rsp)
+       c:\tjne    4 <void hot<2>(int)+0x4>
+      10:\tret
+0000000000000020 <void hot<3>(int)>:
+      20:\tvmovups %zmm0,0x40(%rsp)
+      24:\tvmovups (%rdi),%zmm0
+      28:\tjne    24 <void hot<3>(int)+0x4>
+"""
+    assert loops_with_stack_traffic(listing, "hot<") == [True, False]
+
+
 def test_beyond_baseline_is_noticed() -> None:
     listing = """
 0000000000000010 <scalar>:
