@@ -33,6 +33,8 @@ _EXPORTS = {
     "recengine.factorization": ("ALS",),
     "recengine.retrieval": (
         "FlatIndex",
+        "Filter",
+        "where",
         "cosine_similarity",
         "dot_similarity",
         "euclidean_distance",

@@ -24,12 +24,14 @@ from recengine.evaluation import (
 )
 from recengine.factorization import ALS as ALS
 from recengine.retrieval import (
+    Filter as Filter,
     FlatIndex as FlatIndex,
     cosine_similarity as cosine_similarity,
     dot_similarity as dot_similarity,
     euclidean_distance as euclidean_distance,
     merge_topk as merge_topk,
     topk as topk,
+    where as where,
 )
 
 __version__: str

@@ -11,7 +11,9 @@ The order is total (score descending, ordinal ascending), hence every answer is 
 threads, batch size, SIMD level and filter strategy, and top-k is a prefix of top-(k+1).
 """
 
+from recengine.retrieval.filters import Filter
 from recengine.retrieval.flat import FlatIndex
+from recengine.retrieval.predicate import where
 from recengine.retrieval.selection import merge_topk, topk
 from recengine.retrieval.similarity import (
     cosine_similarity,
@@ -20,10 +22,12 @@ from recengine.retrieval.similarity import (
 )
 
 __all__ = [
+    "Filter",
     "FlatIndex",
     "cosine_similarity",
     "dot_similarity",
     "euclidean_distance",
     "merge_topk",
     "topk",
+    "where",
 ]

@@ -117,4 +117,5 @@ def _copy_rows(log: DeltaLog, source: Segment, rows: Int64Array) -> int:
         source.vectors[rows],
         source.sq_norms[rows],
         source.reach[rows],
+        None if source.bias is None else source.bias[rows],
     )

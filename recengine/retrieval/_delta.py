@@ -31,6 +31,8 @@ class DeltaLog:
         self._vectors = np.empty((SMALLEST, dim), np.float32)
         self._sq_norms = np.empty(SMALLEST, np.float64)
         self._reach = np.empty(SMALLEST, np.float32)
+        self._bias = np.zeros(SMALLEST, np.float32)
+        self._is_biased = False  # whether any bias but 0 was ever appended
         self._ordinals = np.empty(SMALLEST, np.int64)
         self._previous = np.empty(SMALLEST, np.int32)  # the item's row before this one, or -1
         self._after_latest = np.zeros(n_ordinals, np.int32)  # by ordinal: 1 + the last row, or 0
@@ -42,6 +44,7 @@ class DeltaLog:
         vectors: Float32Array,
         sq_norms: Float64Array,
         reach: Float32Array,
+        bias: Float32Array | None,
     ) -> int:
         """Write rows (of distinct ordinals) behind `length`; return the length with them.
 
@@ -52,6 +55,8 @@ class DeltaLog:
         self._vectors[length:end] = vectors
         self._sq_norms[length:end] = sq_norms
         self._reach[length:end] = reach
+        self._bias[length:end] = 0.0 if bias is None else bias
+        self._is_biased |= bias is not None and bool(bias.any())
         self._ordinals[length:end] = ordinals
         # A reader goes from `_after_latest` to `_previous`: written in the opposite order.
         self._previous[length:end] = self._after_latest[ordinals] - 1
@@ -61,7 +66,7 @@ class DeltaLog:
     def _reserve(self, n_rows: int, n_ordinals: int) -> None:
         if n_rows > len(self._ordinals):
             size = max(n_rows, 2 * len(self._ordinals))
-            for name in ("_vectors", "_sq_norms", "_reach", "_ordinals", "_previous"):
+            for name in ("_vectors", "_sq_norms", "_reach", "_bias", "_ordinals", "_previous"):
                 setattr(self, name, _grown(getattr(self, name), size))
         if n_ordinals > len(self._after_latest):
             size = max(n_ordinals, len(self._after_latest) * 5 // 4)
@@ -76,6 +81,7 @@ class DeltaLog:
             frozen(self._ordinals[:length]),
             False,
             None,
+            frozen(self._bias[:length]) if self._is_biased else None,
         )
 
     def rows_of(self, ordinals: Int64Array, length: int) -> Int64Array:

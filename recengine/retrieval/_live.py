@@ -22,7 +22,7 @@ import numpy as np
 from recengine import _native
 from recengine._errors import UnknownItemError
 from recengine._types import Float32Array, IdArray
-from recengine.retrieval import _bits, _score
+from recengine.retrieval import _bias, _bits, _score
 from recengine.retrieval._compaction import compacted, rebased, with_own_log, without_rows
 from recengine.retrieval._generation import Generation
 
@@ -77,7 +77,13 @@ class Live:
         self._renew_locks()
         self._thread = None
 
-    def upsert(self, ids: IdArray, vectors: Float32Array, columns: Any = None) -> None:
+    def upsert(
+        self,
+        ids: IdArray,
+        vectors: Float32Array,
+        columns: Any = None,
+        bias: Float32Array | None = None,
+    ) -> None:
         """Add or replace distinct items; `columns` as `Columns.upserted` takes them."""
         if len(ids) == 0:
             return
@@ -94,10 +100,11 @@ class Live:
             fresh = ~now.are_alive(ordinals)
             ordinals[new] = np.arange(now.n_ordinals, n_ordinals)
             table = now.columns.upserted(n_ordinals, ordinals, fresh, columns)
+            boost = _bias.held(now, np.where(new, -1, ordinals)) if bias is None else bias
             self._owned = False
             if n_new:
                 book = book.added(ids[new], now.n_ordinals)
-            end = now.log.append(now.delta.n_rows, ordinals, vectors, norms, reach)
+            end = now.log.append(now.delta.n_rows, ordinals, vectors, norms, reach, boost)
             self.generation = replace(
                 cleared,
                 book=book,

@@ -8,7 +8,7 @@ import numpy as np
 
 from recengine import _native
 from recengine._types import PADDING_ID, Float32Array, IdArray, Int64Array, TopK
-from recengine.retrieval import _score, _search, _select
+from recengine.retrieval import _bias, _score, _search, _select
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._segment import Segment
 from recengine.retrieval.selection import pick
@@ -33,7 +33,7 @@ def search(
     ordinals : ndarray (m,), int64, ascending, optional
         Only these are looked at.
     bias : ndarray (n_ordinals,), float32, optional
-        By ordinal.
+        By ordinal, beside what the segments hold.
     options
         Further arguments of `_search.search` that speak ordinals: the mask, the exclusions.
     """
@@ -57,7 +57,7 @@ def search(
                 ascending=segment.ascending,
                 alive=alive,
                 rows=rows,
-                bias=None if bias is None else _by_row(segment, bias),
+                bias=_bias.of_rows(segment, bias),
                 num_threads=num_threads,
                 codes=segment.codes,
                 **options,
@@ -72,10 +72,6 @@ def _there(segment: Segment, rows: Int64Array) -> Int64Array:
     """Return the rows that are not −1, ascending."""
     found = rows[rows >= 0]
     return found if segment.ascending else np.sort(found)
-
-
-def _by_row(segment: Segment, values: Float32Array) -> Float32Array:
-    return values[: segment.n_rows] if segment.ordinals is None else values[segment.ordinals]
 
 
 def _nothing(n_queries: int, k: int) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
@@ -106,7 +102,9 @@ def rank(
     indptr: Int64Array,
     ordinals: Int64Array,
     k: int,
-    num_threads: int,
+    *,
+    bias: Float32Array | None = None,
+    num_threads: int = 1,
 ) -> tuple[Int64Array, Float32Array]:
     """Order the live ordinals of a CSR of candidates; return (ordinals, scores), (n_queries, k)."""
     pairs = np.empty(len(ordinals), np.float32)
@@ -124,6 +122,7 @@ def rank(
             segment.sq_norms,
             before[indptr],
             rows[here],
+            bias=_bias.of_rows(segment, bias),
             num_threads=num_threads,
         )
     return _select.order(pairs, ordinals, indptr, k)

@@ -32,6 +32,8 @@ class Segment:
         Whether the ordinals rise with the row.
     codes : dict of arrays, or None
         What the int8 scan reads (`_coding.encode`); None where it reads the vectors.
+    bias : ndarray (n_rows,), float32, or None
+        Added to the scores; None where it is 0 throughout.
     """
 
     vectors: Float32Array
@@ -40,6 +42,7 @@ class Segment:
     ordinals: Int64Array | None
     ascending: bool
     codes: dict[str, Any] | None
+    bias: Float32Array | None = None
 
     @property
     def n_rows(self) -> int:
@@ -78,12 +81,13 @@ def sealed(
     sq_norms: Float64Array | None = None,
     reach: Float32Array | None = None,
     codes: dict[str, Any] | None = None,
+    bias: Float32Array | None = None,
 ) -> Segment:
     """Return the segment of read-only `vectors`; what is not given is computed. O(n_rows dim)."""
     norms = frozen(_score.squared_norms(_native.api(), vectors)) if sq_norms is None else sq_norms
     bound = frozen(_score.reach(metric, norms)) if reach is None else reach
     made = _coding.encode(vectors, norms, bound, metric) if codes is None else codes
-    return Segment(vectors, norms, bound, ordinals, True, made)
+    return Segment(vectors, norms, bound, ordinals, True, made, bias)
 
 
 def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
@@ -99,6 +103,8 @@ def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
     dim = parts[0][0].vectors.shape[1]
     vectors = np.empty((len(order), dim), np.float32)
     norms, reach = np.empty(len(order), np.float64), np.empty(len(order), np.float32)
+    biased = any(segment.bias is not None for segment, _ in parts)
+    bias = np.zeros(len(order), np.float32) if biased else None
     step = max(1, CHUNK_BYTES // (4 * dim))
     done = 0
     for segment, rows in parts:
@@ -108,6 +114,8 @@ def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
             vectors[where] = segment.vectors[some]
             norms[where] = segment.sq_norms[some]
             reach[where] = segment.reach[some]
+            if bias is not None and segment.bias is not None:
+                bias[where] = segment.bias[some]
             done += len(some)
     dense = len(order) == 0 or int(ordinals[-1]) == len(order) - 1
     return sealed(
@@ -116,6 +124,7 @@ def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
         ordinals=None if dense else frozen(ordinals),
         sq_norms=frozen(norms),
         reach=frozen(reach),
+        bias=None if bias is None else frozen(bias),
     )
 
 

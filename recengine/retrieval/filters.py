@@ -76,9 +76,18 @@ class Prepared:
 
 
 class Filter:
-    """A filter made ready for many searches by `FlatIndex.filter`.
+    """A filter made ready for many searches; `FlatIndex.filter` makes it.
 
-    Serves the index that made it, any number of threads, and every later state of that index:
+    Parameters
+    ----------
+    live : Live
+        The updates of the index that it serves.
+    allow, deny : array_like of ids, or None
+    where : Predicate or None
+
+    Notes
+    -----
+    It serves the index that made it, any number of threads, and every later state of that index:
     items that are added or changed afterwards are judged when a search first sees them, at a cost
     of O(changed + n_items / 64), and ids in `allow` or `deny` may come into the index later.
     """
@@ -114,7 +123,14 @@ class Filter:
         return self.n_items / max(1, self._live.generation.n_alive)
 
     def prepared(self, live: Live, generation: Generation) -> Prepared:
-        """Return what it lets through in this state of its index."""
+        """Return what it lets through in a state of its index.
+
+        Parameters
+        ----------
+        live : Live
+            Of the index that is searched: another's is refused.
+        generation : Generation
+        """
         if live is not self._live:
             raise ValueError("filter must come from the index that is searched, got another's")
         known = self._prepared

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,14 @@ from recengine._types import (
 )
 from recengine._validation import as_choice, as_count, as_ids, as_matrix, as_queries, as_real
 from recengine.data import IdMap
-from recengine.retrieval import _filters, _persistence, _request, filters
+from recengine.retrieval import _bias, _filters, _persistence, _request, filters
+from recengine.retrieval._columns import Columns
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._live import Live
 from recengine.retrieval._segment import owned, sealed
 from recengine.retrieval._stats import SearchStats
+from recengine.retrieval.filters import Filter
+from recengine.retrieval.predicate import Predicate
 from recengine.retrieval.similarity import METRICS
 
 
@@ -41,11 +45,16 @@ class FlatIndex:
     metric : {"cosine", "dot", "l2"}
         Higher scores are better: cosine (0 with a zero vector), inner product, or the negative
         Euclidean distance.
+    columns : frame or mapping of str to array_like (n_items,), optional
+        Attributes that `where` speaks of, one row per vector: numbers, bool or str, None and NaN
+        missing. A pandas, polars or Arrow frame, or arrays by name; copied.
+    bias : array_like (n_items,), optional
+        Added to the score of each item, finite, read as float32; 0 when omitted. Not under l2.
 
     Raises
     ------
     ValueError, TypeError
-        Wrong shape or dtype, NaN, infinity, dim 0, duplicate ids, the id −1.
+        Wrong shape or dtype, NaN, infinity, dim 0, duplicate ids, the id −1, a bias under l2.
 
     Notes
     -----
@@ -64,7 +73,14 @@ class FlatIndex:
     the state that was published when it began. A forked child may search and update at once.
     """
 
-    def __init__(self, vectors: Any, ids: Any = None, metric: Metric = "cosine") -> None:
+    def __init__(
+        self,
+        vectors: Any,
+        ids: Any = None,
+        metric: Metric = "cosine",
+        columns: Any = None,
+        bias: Any = None,
+    ) -> None:
         as_choice("metric", metric, METRICS)
         table = owned("vectors", vectors)
         if table.shape[1] == 0:
@@ -73,7 +89,10 @@ class FlatIndex:
         if len(names) != len(table):
             raise ValueError(f"ids must have one entry per vector ({len(table)}), got {len(names)}")
         number = METRICS.index(metric)
-        self._begin(first_generation(sealed(table, number), IdMap(names), number))
+        boost = None if bias is None else _bias.as_bias(bias, len(table), number)
+        read = Columns.read(columns, len(table))
+        base = replace(sealed(table, number), bias=boost)
+        self._begin(first_generation(base, IdMap(names), number, read))
 
     def _begin(self, generation: Generation) -> None:
         self._live = Live(generation)
@@ -87,6 +106,9 @@ class FlatIndex:
         exclude: Any = None,
         allow: Any = None,
         deny: Any = None,
+        where: Predicate | None = None,
+        filter: Filter | None = None,
+        bias: Any = None,
         min_score: float | None = None,
         num_threads: int | None = None,
         timeout: float | None = None,
@@ -106,6 +128,15 @@ class FlatIndex:
             SciPy sparse matrix of n_queries rows, of which every stored entry counts.
         allow, deny : array_like of ids, optional
             Shared by the batch: only these, not these. Deny wins.
+        where : predicate, optional
+            Only items whose `columns` match; made by `recengine.where`.
+        filter : Filter, optional
+            Prepared by `filter` of this index. An item must pass all filters that are given.
+        bias : array_like (n_items,) or mapping of id to number, optional
+            Added to the scores of this call, beside the bias of the index: an array in the order
+            of `ids`, or boosts by id, 0 for the others; ids that are not in the index are ignored.
+            Finite, read as float32; not under l2. The two are added in float64 and rounded to
+            float32, which is what is added to the score before that is rounded.
         min_score : float, optional
             Items below it are not returned. Rounded to float32, as the scores are.
         num_threads : int, optional
@@ -125,14 +156,16 @@ class FlatIndex:
         ------
         ValueError, TypeError
             Wrong shape, dtype or range; ids of the other kind (int for str); an ordinal out of
-            range; the id −1.
+            range; the id −1; a column or operator that there is not; another index's filter; a
+            bias under l2.
 
         Notes
         -----
-        Ids that are not in the index are ignored by all three filters: they cannot be returned.
-        O(n_queries n dim) time, where n is the number of items, or of those that `allow` and
-        `deny` leave when half or fewer are left. A filter by ids costs O(n_items) once a call, or
-        O(a log a) for a short `allow` of a ids; O(n_queries k) memory for the answer.
+        Ids that are not in the index are ignored by `exclude`, `allow` and `deny`: they cannot be
+        returned. O(n_queries n dim) time, where n is the number of items, or of those that the
+        shared filters leave when they leave few. Working out `where` or `deny` costs O(n_items) a
+        call, a short `allow` of a ids O(a log a), a prepared `filter` O(n_items / 64), and nothing
+        more until items change. O(n_queries k) memory for the answer.
         """
         generation = self._live.generation
         table, single = as_queries("queries", queries, dim=generation.dim)
@@ -143,7 +176,10 @@ class FlatIndex:
         deadline = 0
         if timeout is not None:
             deadline = time.monotonic_ns() + int(as_real("timeout", timeout, minimum=0) * 1e9)
-        selection = filters.select(generation, len(table), allow=allow, deny=deny)
+        prepared = None if filter is None else self._prepared(filter, generation)
+        selection = filters.select(
+            generation, len(table), allow=allow, deny=deny, where=where, prepared=prepared
+        )
         lists = _filters.exclusions(generation, exclude, len(table), single=single)
         ordinals, scores, native = _request.search(
             generation,
@@ -151,6 +187,7 @@ class FlatIndex:
             count,
             ordinals=selection.ordinals,
             mask=selection.words,
+            bias=None if bias is None else _bias.by_ordinal(bias, generation),
             exclude_indptr=None if lists is None else lists.indptr,
             exclude_rows=None if lists is None else lists.ordinals,
             min_score=lowest,
@@ -167,8 +204,46 @@ class FlatIndex:
             out=buffers,
         )
 
+    def _prepared(self, filter: object, generation: Generation) -> filters.Prepared:
+        if not isinstance(filter, Filter):
+            raise TypeError(f"filter must be a Filter of this index, got {type(filter).__name__}")
+        return filter.prepared(self._live, generation)
+
+    def filter(self, allow: Any = None, deny: Any = None, where: Any = None) -> Filter:
+        """Prepare a filter for many searches.
+
+        Parameters
+        ----------
+        allow, deny : array_like of ids, optional
+            Only these, not these; deny wins. Ids that are not in the index may come later.
+        where : predicate, optional
+            Only items whose `columns` match; made by `recengine.where`.
+
+        Returns
+        -------
+        Filter
+            For ``search(..., filter=)`` of this index.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Nothing given, a column or operator that there is not, ids of the other kind.
+
+        Notes
+        -----
+        O(n_items + ids log ids) once. Later searches judge only the items that were added or
+        changed in between. The filter keeps the index in memory.
+        """
+        return Filter(self._live, allow, deny, where)
+
     def rank(
-        self, queries: Any, candidates: Any, k: int | None = None, *, num_threads: int | None = None
+        self,
+        queries: Any,
+        candidates: Any,
+        k: int | None = None,
+        *,
+        bias: Any = None,
+        num_threads: int | None = None,
     ) -> TopK:
         """Order the given candidates of each query, best first.
 
@@ -180,6 +255,8 @@ class FlatIndex:
             given twice counts once.
         k : int, optional
             How many, >= 0; as many as the longest list of candidates when omitted.
+        bias : array_like (n_items,) or mapping of id to number, optional
+            As in `search`.
         num_threads : int, optional
             Threads of this call; one when omitted.
 
@@ -207,12 +284,13 @@ class FlatIndex:
             count = max((len(entry) for entry in given), default=0)
         else:
             count = as_count("k", k)
+        boost = None if bias is None else _bias.by_ordinal(bias, generation)
         ordinals, scores = _request.rank(
-            generation, table, lists.indptr, lists.ordinals, count, threads
+            generation, table, lists.indptr, lists.ordinals, count, bias=boost, num_threads=threads
         )
         return _request.answer(generation, ordinals, scores, single=single)
 
-    def upsert(self, ids: Any, vectors: Any) -> None:
+    def upsert(self, ids: Any, vectors: Any, columns: Any = None, bias: Any = None) -> None:
         """Add items, or replace the vectors of items that are there.
 
         Parameters
@@ -222,11 +300,17 @@ class FlatIndex:
             a new one gets the next.
         vectors : array_like (n, dim)
             Finite real numbers; copied.
+        columns : frame or mapping of str to array_like (n,), optional
+            Attributes, of columns that the index has. In a column that is not given an item keeps
+            its value, and a new one has none.
+        bias : array_like (n,), optional
+            The bias of the items. When omitted an item keeps its own, and a new one has 0.
 
         Raises
         ------
         ValueError, TypeError
-            Wrong shape or dtype, NaN, infinity, duplicate ids; nothing has changed then.
+            Wrong shape or dtype, NaN, infinity, duplicate ids, a column that there is not or that
+            holds something else, a bias under l2; nothing has changed then.
 
         Notes
         -----
@@ -236,7 +320,9 @@ class FlatIndex:
         """
         names = _filters.distinct_ids("ids", ids)
         table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
-        self._live.upsert(names, table)
+        generation = self._live.generation
+        boost = None if bias is None else _bias.as_bias(bias, len(names), generation.metric)
+        self._live.upsert(names, table, columns, boost)
 
     def delete(self, ids: Any) -> None:
         """Remove items; the next search no longer returns them.

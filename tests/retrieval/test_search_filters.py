@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from native_calls import words
 
 import recengine as rec
-from recengine.retrieval._generation import Selection
+from recengine.retrieval import filters
 
 N, DIM = 200, 5
 
@@ -175,18 +175,24 @@ def test_empty_filters_filter_nothing():
         oracles.assert_same_topk(index.search(queries, 5, **options), plain)
 
 
-@pytest.mark.parametrize("n_rows", [1, 63, 64, 65, 130])
-def test_selection_lists_half_or_fewer_rows_and_masks_more(n_rows):
-    for n_kept in range(n_rows + 1):
-        keep = np.zeros(n_rows, bool)
-        keep[np.random.default_rng(n_kept).permutation(n_rows)[:n_kept]] = True
-        selection = Selection.of(keep)
-        if 2 * n_kept <= n_rows:
-            assert selection.mask is None
-            np.testing.assert_array_equal(selection.rows, np.flatnonzero(keep))
-        else:
-            assert selection.rows is None
-            np.testing.assert_array_equal(selection.mask, words(keep))
+@pytest.mark.parametrize(("n_queries", "share"), [(1, 9), (7, 9), (8, 5), (256, 5)])
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 200])
+def test_planner_lists_few_masks_many_and_passes_all(n, n_queries, share):
+    index = rec.FlatIndex(VECTORS[:n], metric="dot")
+    for n_kept in range(n + 1):
+        keep = np.zeros(n, bool)
+        keep[np.random.default_rng(n_kept).permutation(n)[:n_kept]] = True
+        gone, kept = np.flatnonzero(~keep), np.flatnonzero(keep)
+        for options in ({"deny": gone}, {"allow": kept}):
+            got = filters.select(index._live.generation, n_queries, **options)
+            assert got.words is None or got.ordinals is None
+            if share * n_kept <= n:
+                np.testing.assert_array_equal(got.ordinals, kept)
+            elif n_kept < n or "allow" in options:
+                np.testing.assert_array_equal(got.words, words(keep))
+            else:
+                assert got.words is None
+                assert got.ordinals is None
 
 
 @pytest.mark.parametrize("n_allowed", [1, 12, 13, 99, 100, 101, N])
