@@ -23,14 +23,27 @@ def load_build() -> ModuleType:
     return module
 
 
-def compile_objects(build: ModuleType, sources: list[str], flags: list[str], out: Path) -> None:
-    """Compile `sources` (relative to the checkout), each with its own instruction set."""
+def compile_objects(
+    build: ModuleType,
+    sources: list[str],
+    flags: list[str],
+    out: Path,
+    *,
+    machine: str | None = None,
+    compiler: str = COMPILER,
+) -> None:
+    """Compile `sources` (relative to the checkout), each with its own instruction set.
+
+    For this machine, or with a cross `compiler` for another one.
+    """
+    machine = machine or build.MACHINE
+    baseline = [*build.COMMON_FLAGS, *build.MACHINE_FLAGS.get(machine, []), *build.WARNING_FLAGS]
 
     def compile_one(source: str) -> None:
-        isa = build.ISA_FLAGS.get(source, [])
+        isa = build.ISA_FLAGS_OF.get(machine, {}).get(source, [])
         target = out / f"{Path(source).stem}.o"
-        options = [*build.BASELINE_FLAGS, *build.WARNING_FLAGS, *isa, *flags, "-Icsrc"]
-        run([COMPILER, *options, "-c", source, "-o", str(target)])
+        options = [*baseline, *isa, *flags, "-Icsrc"]
+        run([compiler, *options, "-c", source, "-o", str(target)])
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(compile_one, sources))

@@ -53,7 +53,9 @@ def objects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("program", ["stress_pool", "stress_kernels", "stress_codes"])
+@pytest.mark.parametrize(
+    "program", ["stress_pool", "stress_kernels", "stress_codes", "stress_quantize"]
+)
 def test_native_survives_stress(objects: Path, program: str) -> None:
     sanitizer = objects.name.rstrip("0123456789")
     library = [str(p) for p in sorted(objects.glob("*.o")) if not p.name.startswith("stress_")]
