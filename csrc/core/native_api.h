@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstdint>
 
+#include "core/code_walk.h"
 #include "core/thread_pool.h"
 #include "simd/kernels.h"
 
@@ -15,6 +16,7 @@ struct NativeApi {
   const Kernels* kernels;
   void (*parallel_for)(int64_t n_tasks, int num_threads, Task task, void* context);
   int64_t (*now_ns)();  // the clock of time.monotonic_ns()
+  int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first, int64_t end);
 };
 
 inline int64_t monotonic_ns() {

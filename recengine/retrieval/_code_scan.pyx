@@ -30,208 +30,41 @@ met. As P >= 2^-40 |y_q| (l2: and >= 2^-40), s_q >= 2^-30, |mu| >= 2^-40 or 0 an
 beta stays below 2^111 and beta b below 2^87, far from where alpha is cut, 3e38. A boost counts
 gamma = unit / (P s_q) times; where gamma, or what it multiplies, leaves that range, zeta = inf.
 
-What the panel's bound lets through is tested again with its own E and H in float64; what is left is
-prefetched, scored canonically a batch at a time, and raises tau.
+What passes is tested again in float64, without the float32 test's own rounding. What is left is not
+scored yet: the same terms taken away give a lower bound, and the k-th best lower bound of all
+that a query has met is as good a limit as tau. Only what still reaches the limit at the end of the
+walk, or when a query's list is full, is scored canonically, prefetched.
 """
 
-from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
-from libc.stdint cimport int8_t, int32_t, int64_t, uint32_t
-from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.math cimport INFINITY, fabs, nextafterf, sqrt
+from libc.stdint cimport int32_t, int64_t, uint32_t
+from libcpp.algorithm cimport nth_element, pop_heap, push_heap
 
-from recengine.retrieval._kernels cimport (
-    COSINE,
-    L2,
-    CodePanel,
-    CodeQueries,
-    kPanelRows,
-    kTileQueries,
+from recengine.retrieval._code_queries cimport (
+    CodeChunk,
+    CodeQuery,
+    alpha_of,
+    raise_limit,
+    retile,
+    set_floor,
 )
-from recengine.retrieval._plan cimport CHUNK_QUERIES, CodeTable, Plan, Query, decide, threshold
+from recengine.retrieval._kernels cimport CodeQueries, CodeWalk, kPanelRows, kTileQueries
+from recengine.retrieval._plan cimport (
+    CHUNK_QUERIES,
+    Plan,
+    Query,
+    allowed,
+    decide,
+)
 
 
 cdef extern from * nogil:
     int __builtin_ctz(unsigned int)
     void __builtin_prefetch(const void*)
-    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
-    WIDE_QUERIES = 3     # up to so many queries are bound by memory: their codes get 16 bits
-
-cdef double TEST_ROUNDING = 2.0 ** -20
-cdef double SMALLEST_EXTENT = 2.0 ** -40
-cdef double SMALLEST_STEP = 2.0 ** -30
-cdef double LARGEST_BOOST = 1e30
-
-
-cdef void set_limit(const Plan* plan, CodeChunk* chunk, const Query* query,
-                    int64_t q) noexcept nogil:
-    """Make tau, which has risen, the limit of query q."""
-    cdef CodeQuery* coded = chunk.queries + q
-    cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t slot = q % kTileQueries
-    cdef double alpha, tau
-    coded.tau = threshold(plan, query)
-    tau = coded.tau
-    if tau == -INFINITY:
-        alpha = -INFINITY
-    elif plan.metric == L2 and tau > 0.0:
-        alpha = INFINITY
-    elif plan.metric == L2:
-        tau *= plan.codes.unit
-        alpha = -0.5 * tau * tau * (1.0 + (plan.dim + 64) * 2.0 ** -52) * coded.tau_scale
-        alpha += coded.tau_shift
-    else:
-        alpha = tau * coded.tau_scale + coded.tau_shift
-    alpha = max(-3e38, min(alpha, 3e38)) if tau != -INFINITY else alpha
-    tile.alpha[slot] = <float>alpha
-    if tile.alpha[slot] > alpha:  # a limit that underflows must not rise
-        tile.alpha[slot] = nextafterf(tile.alpha[slot], -<float>INFINITY)
-    alpha = fabs(alpha)
-    if plan.bias != NULL:
-        tile.gamma[slot] = <float>coded.tau_scale
-        alpha += plan.max_bias * coded.tau_scale
-        if max(<double>plan.max_bias, 1.0) * coded.tau_scale > LARGEST_BOOST:
-            tile.gamma[slot] = 0.0
-            alpha = INFINITY
-    tile.zeta[slot] = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
-
-
-cdef double centred(const Plan* plan, int64_t q, double* p, double* length,
-                    double* along) noexcept nogil:
-    """Fill p; return the multiple of mu taken away; set |y_q| and y_q . mu (l2: in units)."""
-    cdef const float* vector = plan.queries + q * plan.dim
-    cdef const double* mean = plan.codes.mean
-    cdef double square = 0.0, dot = 0.0, scale = 1.0, multiple = 1.0, mean_square
-    cdef int64_t j
-    if plan.metric == COSINE:
-        scale = 1.0 / sqrt(plan.query_sq[q]) if plan.query_sq[q] > 0.0 else 0.0
-    elif plan.metric == L2:
-        scale = plan.codes.unit
-    for j in range(plan.dim):
-        p[j] = vector[j] * scale
-        square += p[j] * p[j]
-        dot += p[j] * mean[j]
-    length[0], along[0] = sqrt(square), dot
-    mean_square = plan.codes.mean_norm * plan.codes.mean_norm
-    if plan.metric != L2:
-        multiple = dot / mean_square if mean_square > 0.0 else 0.0
-    for j in range(plan.dim):
-        p[j] -= multiple * mean[j]
-    return multiple
-
-
-cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* query, int64_t q0,
-                           int64_t q) noexcept nogil:
-    cdef CodeQuery* coded = chunk.queries + q
-    cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t slot = q % kTileQueries, j, code, high
-    cdef int64_t first = q - slot, tile_size = min(kTileQueries, chunk.n_queries - first)
-    cdef int64_t digits = 2 if chunk.wide else 1, sum_high = 0, sum_low = 0, total = 0
-    cdef int64_t top = plan.native.kernels.query_code_max, base = 2 * top + 1
-    cdef int64_t limit = base * top + top if chunk.wide else top
-    cdef double* p = chunk.scratch
-    cdef double multiple, length, along, norm = 0.0, largest = 0.0, step, lost = 0.0, gap, extent
-    cdef int8_t* bytes = <int8_t*>(chunk.words + first * chunk.groups * digits)
-    multiple = centred(plan, q0 + q, p, &length, &along)
-    for j in range(plan.dim):
-        norm += p[j] * p[j]
-        largest = max(largest, fabs(p[j]))
-    # A query (nearly) along mu has no direction of its own; its codes are then small, not wild.
-    extent = max(sqrt(norm), SMALLEST_EXTENT * length)
-    if plan.metric == L2:
-        extent = max(extent, SMALLEST_EXTENT)
-    if extent == 0.0:
-        extent = 1.0
-    step = largest / extent / limit
-    if step < SMALLEST_STEP:
-        step = SMALLEST_STEP if largest > 0.0 else 1.0
-    for j in range(plan.dim):
-        code = <int64_t>nearbyint(p[j] / extent / step)
-        gap = p[j] / extent - step * code
-        lost += gap * gap
-        high = <int64_t>nearbyint(<double>code / base) if chunk.wide else code
-        bytes[((j >> 2) * tile_size * digits + slot) * 4 + (j & 3)] = <int8_t>high
-        sum_high += high
-        total += code if code > 0 else -code
-        if chunk.wide:
-            code -= high * base
-            bytes[((j >> 2) * tile_size * digits + tile_size + slot) * 4 + (j & 3)] = <int8_t>code
-            sum_low += code
-    tile.base = base
-    tile.beta[slot] = <float>(multiple / (extent * step))
-    tile.delta[slot] = <float>(sqrt(norm) / extent / step * (1.0 + 2.0 * TEST_ROUNDING))
-    tile.epsilon[slot] = <float>(sqrt(lost) / step * (1.0 + 2.0 * TEST_ROUNDING))
-    tile.eta[slot] = <float>(fabs(multiple) / (extent * step) * 2.0 * TEST_ROUNDING)
-    tile.offset[slot] = <float>(128.0 * (sum_high * (base if chunk.wide else 1) + sum_low)
-                                - 255.0 * total * TEST_ROUNDING)
-    set_scales(plan, coded, multiple, length, along, extent * step, extent)
-    set_limit(plan, chunk, query, q)
-
-
-cdef void set_scales(const Plan* plan, CodeQuery* coded, double multiple, double length,
-                     double along, double unit_step, double extent) noexcept nogil:
-    cdef double mean = plan.codes.mean_norm, reach = plan.codes.largest_norm + mean
-    cdef double rounding = (8 * plan.dim + 64) * 2.0 ** -53 / unit_step
-    if plan.metric == L2:
-        coded.tau_scale = 1.0 / unit_step
-        coded.tau_shift = 0.5 * extent * extent / unit_step
-        coded.kappa = rounding * (length + reach) * (length + reach)
-        return
-    coded.tau_scale = plan.codes.unit / unit_step
-    coded.tau_shift = -along / unit_step
-    coded.kappa = rounding * (length + fabs(multiple) * mean) * reach
-
-
-cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, int64_t q0,
-                     int64_t n_queries) noexcept nogil:
-    """Code a chunk of queries; False where memory is short."""
-    cdef int64_t n_tiles = (n_queries + kTileQueries - 1) // kTileQueries, q
-    chunk.n_queries = n_queries
-    chunk.groups = (plan.dim + 3) // 4
-    chunk.wide = n_queries <= WIDE_QUERIES
-    chunk.n_pending = 0
-    chunk.tiles = <CodeQueries*>aligned_alloc(64, n_tiles * sizeof(CodeQueries))
-    chunk.queries = <CodeQuery*>calloc(n_queries, sizeof(CodeQuery))
-    chunk.words = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
-    chunk.member = <int64_t*>calloc(n_queries, sizeof(int64_t))
-    if plan.codes.order != NULL:
-        chunk.spare = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
-    chunk.raw = <int32_t*>aligned_alloc(64, 2 * kTileQueries * kPanelRows * 4)
-    chunk.scratch = <double*>calloc(plan.dim, sizeof(double))
-    if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.raw == NULL
-            or chunk.scratch == NULL or chunk.member == NULL
-            or (plan.codes.order != NULL and chunk.spare == NULL)):
-        return False
-    memset(chunk.tiles, 0, n_tiles * sizeof(CodeQueries))
-    for q in range(n_queries):
-        chunk.member[q] = q
-        start_code_query(plan, chunk, queries + q, q0, q)
-    return True
-
-
-cdef void close_codes(CodeChunk* chunk) noexcept nogil:
-    free(chunk.tiles)
-    free(chunk.queries)
-    free(chunk.member)
-    free(chunk.words)
-    free(chunk.spare)
-    free(chunk.raw)
-    free(chunk.scratch)
-
-
-cdef int64_t drain(const Plan* plan, CodeChunk* chunk, Query* queries) noexcept nogil:
-    """Decide what is pending, in order of row; returns how many were scored."""
-    cdef int64_t i, q, n_scored = 0
-    cdef Query* query
-    for i in range(chunk.n_pending):
-        q = chunk.pending_query[i]
-        query = queries + chunk.member[q]
-        n_scored += decide(plan, query, chunk.pending_row[i])
-        if threshold(plan, query) != chunk.queries[q].tau:
-            set_limit(plan, chunk, query, q)
-    chunk.n_pending = 0
-    return n_scored
+    AHEAD = 6            # vectors asked for before the one that is scored
+    STEP = 16            # so many are scored at least before tau rules out others
 
 
 cdef inline int64_t row_of(const Plan* plan, int64_t slot) noexcept nogil:
@@ -241,144 +74,195 @@ cdef inline int64_t row_of(const Plan* plan, int64_t slot) noexcept nogil:
     return max(<int64_t>0, min(plan.codes.order[slot], plan.n - 1))
 
 
-cdef void drop_finished(const Plan* plan, CodeChunk* chunk, const Query* queries,
-                        int64_t panel) noexcept nogil:
-    """Leave out the queries whose tau no item from `panel` on can exceed, whatever its angle.
-
-    Slots are in order of falling norm then. Tiles are made anew only if that saves one.
-    """
-    cdef int64_t q, n_kept = 0
-    cdef double reach = plan.codes.block_reach[panel] * (1.0 + 2.0 ** -40)
-    cdef const Query* query
-    cdef bint[CHUNK_QUERIES] keep
-    for q in range(chunk.n_queries):
-        query = queries + chunk.member[q]
-        keep[q] = not sqrt(query.sq_norm) * reach + plan.max_bias <= threshold(plan, query)
-        n_kept += keep[q]
-    if n_kept != 0 and tiles_of(n_kept) == tiles_of(chunk.n_queries):
-        return
-    retile(chunk, keep, n_kept)
-
-
 cdef inline int64_t tiles_of(int64_t n_queries) noexcept nogil:
     return (n_queries + kTileQueries - 1) // kTileQueries
 
 
-cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil:
-    """Close the ranks: queries that are not kept disappear, the rest keep their order."""
-    cdef int64_t q, to = 0, digits = 2 if chunk.wide else 1, digit, g
-    cdef int64_t old_size, new_size, old_first, new_first
-    cdef CodeQueries* source
-    cdef CodeQueries* target
-    for q in range(chunk.n_queries):
-        if not keep[q]:
-            continue
-        old_first, new_first = q - q % kTileQueries, to - to % kTileQueries
-        old_size = min(kTileQueries, chunk.n_queries - old_first)
-        new_size = min(kTileQueries, n_kept - new_first)
-        for digit in range(digits):
-            for g in range(chunk.groups):
-                chunk.spare[(new_first * chunk.groups + g * new_size) * digits
-                            + digit * new_size + to - new_first] = (
-                    chunk.words[(old_first * chunk.groups + g * old_size) * digits
-                                + digit * old_size + q - old_first])
-        source, target = chunk.tiles + q // kTileQueries, chunk.tiles + to // kTileQueries
-        move_coefficients(source, q % kTileQueries, target, to % kTileQueries)
-        chunk.queries[to] = chunk.queries[q]
-        chunk.member[to] = chunk.member[q]
-        to += 1
-    chunk.words, chunk.spare = chunk.spare, chunk.words
-    chunk.n_queries = n_kept
+cdef void prefetch(const Plan* plan, int64_t row) noexcept nogil:
+    cdef const char* vector = <const char*>(plan.vectors + row * plan.dim)
+    cdef int64_t line
+    for line in range(0, min(plan.dim * 4, 4096), 64):
+        __builtin_prefetch(vector + line)
 
 
-cdef void move_coefficients(const CodeQueries* source, int64_t i, CodeQueries* target,
-                            int64_t j) noexcept nogil:
-    target.alpha[j] = source.alpha[i]
-    target.beta[j] = source.beta[i]
-    target.delta[j] = source.delta[i]
-    target.epsilon[j] = source.epsilon[i]
-    target.zeta[j] = source.zeta[i]
-    target.eta[j] = source.eta[i]
-    target.offset[j] = source.offset[i]
-    target.gamma[j] = source.gamma[i]
+cdef int64_t thin(CodeQuery* coded, int64_t first, double limit) noexcept nogil:
+    """Forget what was found from `first` on and does not reach the limit; returns what is left."""
+    cdef int64_t i, kept = first
+    for i in range(first, coded.n_found):
+        if not -coded.found[i].first <= limit:
+            coded.found[kept] = coded.found[i]
+            kept += 1
+    coded.n_found = kept
+    return kept
 
 
-cdef bint survives(const Plan* plan, const CodeChunk* chunk, int64_t q, int64_t slot, double raw,
-                   double boost) noexcept nogil:
-    """The same test with the item's own bounds, in float64."""
-    cdef const CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t i = q % kTileQueries
-    cdef double bias = plan.codes.bias[slot], inverse = plan.codes.inverse_step[slot]
-    return not (raw - tile.offset[i] + bias * tile.beta[i]
-                + <double>tile.delta[i] * plan.codes.residual[slot]
-                + <double>tile.epsilon[i] * plan.codes.length[slot]
-                + <double>tile.zeta[i] * inverse + <double>tile.eta[i] * fabs(bias)
-                <= inverse * (tile.alpha[i] - boost * tile.gamma[i]))
-
-
-cdef int64_t scan_panel(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t first,
-                        int64_t count, int64_t panel, uint32_t valid) noexcept nogil:
-    """One tile of queries over one panel; returns how many items were scored canonically."""
-    cdef const CodeTable* codes = plan.codes
-    cdef const CodeQueries* tile = chunk.tiles + first // kTileQueries
-    cdef int64_t digits = 2 if chunk.wide else 1, base = panel * kPanelRows, q, r, row, line
-    cdef int64_t n_scored = 0
-    cdef const int32_t* low = <const int32_t*>NULL
-    cdef uint32_t masks[12]
-    cdef uint32_t hits
-    cdef double raw
-    cdef CodePanel items
-    cdef const char* vector
-    cdef float boost[32]
-    if chunk.wide:
-        low = chunk.raw + count * kPanelRows
-    items.inverse_step = codes.inverse_step + base
-    items.bias = codes.bias + base
-    items.bounds = codes.bounds + panel * 4
-    items.boost = <const float*>NULL
-    if plan.bias != NULL:
-        for r in range(kPanelRows):
-            boost[r] = plan.bias[row_of(plan, min(base + r, plan.n - 1))]
-        items.boost = boost
-    plan.native.kernels.dot_codes(codes.panels + panel * chunk.groups * kPanelRows * 4,
-                                  chunk.words + first * chunk.groups * digits, chunk.groups,
-                                  count * digits, chunk.raw)
-    if not plan.native.kernels.code_hits(chunk.raw, low, items, tile[0], count, masks):
-        return 0
-    for q in range(count):
-        hits = masks[q] & valid
-        while hits != 0:
-            r = __builtin_ctz(hits)
-            hits &= hits - 1
-            raw = chunk.raw[q * kPanelRows + r]
-            if chunk.wide:
-                raw = raw * tile.base + low[q * kPanelRows + r]
-            if not survives(plan, chunk, first + q, base + r, raw,
-                            boost[r] if plan.bias else 0.0):
-                continue
-            row = row_of(plan, base + r)
-            vector = <const char*>(plan.vectors + row * plan.dim)
-            for line in range(0, plan.dim * 4, 64):
-                __builtin_prefetch(vector + line)
-            chunk.pending_query[chunk.n_pending] = first + q
-            chunk.pending_row[chunk.n_pending] = row
-            chunk.n_pending += 1
-            if chunk.n_pending == PENDING:
-                n_scored += drain(plan, chunk, queries)
+cdef int64_t score_found(const Plan* plan, const CodeQuery* coded, Query* query, int64_t first,
+                         int64_t end) noexcept nogil:
+    cdef int64_t i, n_scored = 0
+    for i in range(first, min(first + AHEAD, end)):
+        prefetch(plan, coded.found[i].second)
+    for i in range(first, end):
+        if i + AHEAD < end:
+            prefetch(plan, coded.found[i + AHEAD].second)
+        n_scored += decide(plan, query, coded.found[i].second)
     return n_scored
 
 
+cdef int64_t settle(const Plan* plan, CodeChunk* chunk, Query* queries,
+                    int64_t q) noexcept nogil:
+    """Score what query q has found and may need; returns how many items that were.
+
+    The k with the best upper bounds go first: their scores rule most of the others out.
+    """
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef Query* query = queries + chunk.member[q]
+    cdef int64_t n = thin(coded, 0, coded.keep), k = plan.k, first = 0, n_scored = 0
+    cdef float worst
+    if n > k:
+        nth_element(coded.found, coded.found + k, coded.found + n)
+    while first < n:
+        n_scored += score_found(plan, coded, query, first, min(n, first + max(k, STEP)))
+        first = min(n, first + max(k, STEP))
+        if query.count == k and first < n:
+            worst = nextafterf(-query.heap[0].first, -<float>INFINITY)
+            n = thin(coded, first, alpha_of(plan, coded, worst))
+    coded.n_found = 0
+    set_floor(plan, chunk, query, q)
+    return n_scored
+
+
+cdef int64_t settle_codes(const Plan* plan, CodeChunk* chunk, Query* queries) noexcept nogil:
+    """Score what all queries have found; returns how many items that were."""
+    cdef int64_t q, n_scored = 0
+    for q in range(chunk.n_queries):
+        n_scored += settle(plan, chunk, queries, q)
+    return n_scored
+
+
+cdef int64_t drop_finished(const Plan* plan, CodeChunk* chunk, Query* queries,
+                           int64_t panel) noexcept nogil:
+    """Settle and leave out the queries whose limit no item from `panel` on reaches at any angle.
+
+    Slots are in order of falling norm then. Tiles are made anew only if that saves one. Returns
+    how many items were scored canonically.
+    """
+    cdef int64_t q, n_kept = 0, n_scored = 0
+    cdef double reach = plan.codes.block_reach[panel] * (1.0 + 2.0 ** -40), best
+    cdef CodeQuery* coded
+    cdef bint[CHUNK_QUERIES] keep
+    for q in range(chunk.n_queries):
+        coded = chunk.queries + q
+        best = sqrt(queries[chunk.member[q]].sq_norm) * reach + plan.max_bias
+        best = best * coded.tau_scale * (1.0 + 2.0 ** -40)
+        best += coded.tau_shift + 2.0 ** -40 * fabs(coded.tau_shift)
+        keep[q] = not best <= coded.alpha
+        n_kept += keep[q]
+    if n_kept == chunk.n_queries or (n_kept != 0
+                                     and tiles_of(n_kept) == tiles_of(chunk.n_queries)):
+        return 0
+    for q in range(chunk.n_queries):
+        if not keep[q]:
+            n_scored += settle(plan, chunk, queries, q)
+    retile(chunk, keep, n_kept)
+    return n_scored
+
+
+cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, int64_t slot,
+               double raw, double boost, int64_t* n_scored) noexcept nogil:
+    """Test an item with its own bounds, in float64; keep it and its lower bound if it survives."""
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef const CodeQueries* tile = chunk.tiles + q // kTileQueries
+    cdef int64_t i = q % kTileQueries, row
+    cdef double bias = plan.codes.bias[slot], inverse = plan.codes.inverse_step[slot], lower
+    cdef double centre = raw - tile.offset[i] - coded.margin + bias * tile.beta[i]
+    cdef double slack = (<double>tile.delta[i] * plan.codes.bounds[slot // kPanelRows * 4]
+                         + <double>tile.epsilon[i] * plan.codes.bounds[slot // kPanelRows * 4 + 1]
+                         + <double>tile.zeta[i] * inverse + <double>tile.eta[i] * fabs(bias)
+                         + coded.margin)
+    cdef double upper = (centre + slack) / inverse + boost * tile.gamma[i]
+    if upper <= coded.alpha:
+        return
+    row = row_of(plan, slot)
+    if not allowed(plan, queries + chunk.member[q], row):
+        return
+    if coded.n_found == chunk.capacity:
+        n_scored[0] += settle(plan, chunk, queries, q)
+        if upper <= coded.alpha:
+            return
+    coded.found[coded.n_found].first, coded.found[coded.n_found].second = -upper, row
+    coded.n_found += 1
+    lower = (centre - slack) / inverse + boost * tile.gamma[i]
+    if coded.n_lower == plan.k:
+        if -lower >= coded.lower[0]:
+            return
+        pop_heap(coded.lower, coded.lower + plan.k)
+        coded.n_lower -= 1
+    coded.lower[coded.n_lower] = -lower
+    coded.n_lower += 1
+    push_heap(coded.lower, coded.lower + coded.n_lower)
+    if coded.n_lower == plan.k:
+        raise_limit(plan, chunk, q)
+
+
+cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const CodeWalk* walk,
+                       int64_t start, int64_t panel, int64_t n_rows,
+                       int64_t* n_scored) noexcept nogil:
+    """Meet what a tile has hit in one panel of `n_rows` rows; returns how many items that were."""
+    cdef int64_t q, r, n_hits = 0
+    cdef uint32_t hits, valid = <uint32_t>0xffffffff
+    cdef const int32_t* low = walk.raw + walk.n_queries * kPanelRows
+    cdef double raw, boost = 0.0
+    if n_rows < kPanelRows:
+        valid = (<uint32_t>1 << n_rows) - 1
+    for q in range(walk.n_queries):
+        hits = walk.masks[q] & valid
+        while hits != 0:
+            r = __builtin_ctz(hits)
+            hits &= hits - 1
+            n_hits += 1
+            raw = walk.raw[q * kPanelRows + r]
+            if walk.wide:
+                raw = raw * walk.queries.base + low[q * kPanelRows + r]
+            if plan.bias != NULL:
+                boost = walk.boost[(panel - walk.boost_first) * kPanelRows + r]
+            meet(plan, chunk, queries, start + q, panel * kPanelRows + r, raw, boost, n_scored)
+    return n_hits
+
+
+cdef void load_boosts(const Plan* plan, CodeChunk* chunk, int64_t first,
+                      int64_t end) noexcept nogil:
+    """Bring the biases of slots [first, end) into their order; slots beyond the end get 0."""
+    cdef int64_t slot
+    for slot in range(first, (end + kPanelRows - 1) // kPanelRows * kPanelRows):
+        chunk.boost[slot - first] = plan.bias[row_of(plan, slot)] if slot < end else 0.0
+
+
 cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t first,
-                        int64_t end) noexcept nogil:
-    """Pass the chunk over rows [first, end), first a multiple of 32; returns the items scored."""
-    cdef int64_t panel, start = 0, count, n_scored = 0
-    cdef uint32_t valid
+                        int64_t end, int64_t* n_scored) noexcept nogil:
+    """Pass the chunk over slots [first, end), first a multiple of 32; returns the hits.
+
+    Adds to `n_scored` what had to be scored canonically on the way.
+    """
+    cdef int64_t start = 0, panel, n_hits = 0, digits = 2 if chunk.wide else 1
+    cdef int64_t first_panel = first // kPanelRows, last = (end + kPanelRows - 1) // kPanelRows
+    cdef uint32_t[12] masks
+    cdef CodeWalk walk
+    walk.panels, walk.inverse_step = plan.codes.panels, plan.codes.inverse_step
+    walk.bias, walk.bounds = plan.codes.bias, plan.codes.bounds
+    walk.boost, walk.boost_first = <const float*>NULL, first_panel
+    walk.groups, walk.wide = chunk.groups, chunk.wide
+    walk.raw, walk.masks = chunk.raw, masks
+    if plan.bias != NULL:
+        load_boosts(plan, chunk, first, end)
+        walk.boost = chunk.boost
     while start < chunk.n_queries:
-        count = min(kTileQueries, chunk.n_queries - start)
-        for panel in range(first // kPanelRows, (end + kPanelRows - 1) // kPanelRows):
-            valid = <uint32_t>0xffffffff
-            if end - panel * kPanelRows < kPanelRows:
-                valid = (<uint32_t>1 << (end - panel * kPanelRows)) - 1
-            n_scored += scan_panel(plan, chunk, queries, start, count, panel, valid)
-        start += count
-    return n_scored + drain(plan, chunk, queries)
+        walk.n_queries = min(kTileQueries, chunk.n_queries - start)
+        walk.words = chunk.words + start * chunk.groups * digits
+        walk.queries = chunk.tiles + start // kTileQueries
+        panel = plan.native.next_hit(plan.native.kernels[0], walk, first_panel, last)
+        while panel < last:
+            n_hits += meet_hits(plan, chunk, queries, &walk, start, panel,
+                                end - panel * kPanelRows, n_scored)
+            panel = plan.native.next_hit(plan.native.kernels[0], walk, panel + 1, last)
+        start += walk.n_queries
+    return n_hits

@@ -40,12 +40,13 @@ def encode(
 
     Notes
     -----
-    O(n dim) time, dim + 16 bytes an item; 8 more where the codes are ordered by norm.
+    O(n dim) time, dim + 9 bytes an item; 8 more where the codes are ordered by norm.
     """
     if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
         return None
     order = _norm_order(vectors, sq_norms) if metric == DOT else None
     codes = _native.encode(vectors, sq_norms, metric, order=order)
+    del codes["residual"], codes["length"]  # of each row: the scan reads those of its panel
     if order is not None:
         codes["block_reach"] = np.ascontiguousarray(reach[order[::PANEL_ROWS]])
     for part in codes.values():

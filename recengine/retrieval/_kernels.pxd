@@ -56,11 +56,28 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         double (*canonical_dot)(const float* a, const float* b, int64_t dim) noexcept nogil
         double (*canonical_sqdist)(const float* a, const float* b, int64_t dim) noexcept nogil
 
+    cdef struct CodeWalk:
+        const uint8_t* panels
+        const float* inverse_step
+        const float* bias
+        const float* bounds
+        const float* boost
+        int64_t boost_first
+        int64_t groups
+        const int32_t* words
+        const CodeQueries* queries
+        int64_t n_queries
+        cbool wide
+        int32_t* raw
+        uint32_t* masks
+
     cdef struct NativeApi:
         const Kernels* kernels
         void (*parallel_for)(int64_t n_tasks, int num_threads, Task task,
                              void* context) noexcept nogil
         int64_t (*now_ns)() noexcept nogil
+        int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first,
+                            int64_t end) noexcept nogil
 
     const char* kApiCapsule
 

@@ -21,8 +21,6 @@ cdef struct CodeTable:
     const uint8_t* panels      # [n_panels][groups][32][4], code + 128
     const float* inverse_step  # [slots]
     const float* bias          # [slots]
-    const float* residual      # [slots]
-    const float* length        # [slots]
     const float* bounds        # [n_panels][4]
     const double* mean         # [dim]
     const int64_t* order       # [n] the row of each slot, NULL where slots are rows
@@ -120,23 +118,32 @@ cdef inline void enter(const Plan* plan, Query* query, float score,
     push_heap(query.heap, query.heap + query.count)
 
 
-cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept nogil:
-    """Score `row` canonically and enter it if it belongs; returns whether it was scored."""
-    cdef float score
+cdef inline int64_t ordinal_of(const Plan* plan, int64_t row) noexcept nogil:
+    return row if plan.ordinals == NULL else plan.ordinals[row]
+
+
+cdef inline bint allowed(const Plan* plan, const Query* query, int64_t row) noexcept nogil:
+    """Whether filters and tombstones let this query have `row`."""
     cdef int64_t ordinal
     if row < 0 or row >= plan.n:
         return False
-    ordinal = row if plan.ordinals == NULL else plan.ordinals[row]
+    ordinal = ordinal_of(plan, row)
     if plan.alive != NULL and not (plan.alive[row >> 6] >> (row & 63)) & 1:
         return False
     if plan.mask != NULL and (<uint64_t>ordinal >= plan.mask_bits
                               or not (plan.mask[ordinal >> 6] >> (ordinal & 63)) & 1):
         return False
-    if query.n_exclude != 0 and excluded(query, ordinal):
+    return query.n_exclude == 0 or not excluded(query, ordinal)
+
+
+cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept nogil:
+    """Score `row` canonically and enter it if it belongs; returns whether it was scored."""
+    cdef float score
+    if not allowed(plan, query, row):
         return False
     score = canonical_score(
         plan.native.kernels, plan.metric, query.vector, plan.vectors + row * plan.dim, plan.dim,
         query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
-    if score > threshold(plan, query):
-        enter(plan, query, score, ordinal)
+    if score > query.floor:
+        enter(plan, query, score, ordinal_of(plan, row))
     return True

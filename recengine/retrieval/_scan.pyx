@@ -13,13 +13,8 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libcpp.algorithm cimport sort
 
-from recengine.retrieval._code_scan cimport (
-    CodeChunk,
-    close_codes,
-    drop_finished,
-    open_codes,
-    scan_codes,
-)
+from recengine.retrieval._code_queries cimport CodeChunk, close_codes, open_codes
+from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
 from recengine.retrieval._float_scan cimport FloatChunk, close_floats, open_floats, scan_floats
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTileQueries
 from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query
@@ -78,36 +73,41 @@ cdef int64_t block_rows(int64_t row_bytes) noexcept nogil:
 cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, FloatChunk* floats,
                int64_t q0, int64_t n_queries) noexcept nogil:
     """Walk the task's rows, block by block."""
-    cdef int64_t first = (task % plan.n_parts) * plan.part_size
-    cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, scored
+    cdef int64_t start = (task % plan.n_parts) * plan.part_size, first = start
+    cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, n_hits, share
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
+    cdef int64_t* rescored = plan.rescored + task
     if plan.codes == NULL:
         by_float = 1
     while first < end:
         if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
             plan.state[task] = 1
-            return
+            break
         if by_float != 0:
             if floats.rows == 0 and not open_floats(plan, floats, q0, n_queries, float_rows):
                 plan.state[task] = 2
                 return
             stop = min(end, first + float_rows)
-            scored = scan_floats(plan, floats, queries, first, stop)
+            rescored[0] += scan_floats(plan, floats, queries, first, stop)
             by_float -= 1 if plan.codes != NULL else 0
         else:
             if plan.codes.order != NULL:
-                drop_finished(plan, codes, queries, first // kPanelRows)
+                rescored[0] += drop_finished(plan, codes, queries, first // kPanelRows)
                 active = codes.n_queries
                 if active == 0:
-                    return
+                    break
             stop = min(end, first + code_rows)
-            scored = scan_codes(plan, codes, queries, first, stop)
-            if scored > (stop - first) * active // CROWDED + plan.k * active:
+            n_hits = scan_codes(plan, codes, queries, first, stop, rescored)
+            # Early on, before tau has risen, a share of k / rows seen is met by every scan.
+            share = (stop - first) * active
+            if n_hits > share // CROWDED + share * 8 * plan.k // (stop - start):
                 by_float = FLOAT_BLOCKS
-        plan.rescored[task] += scored
+                rescored[0] += settle_codes(plan, codes, queries)
         plan.scanned[task] += (stop - first) * active
         first = stop
+    if plan.codes != NULL:
+        rescored[0] += settle_codes(plan, codes, queries)
 
 
 cdef void scan(void* context, int64_t task) noexcept nogil:
@@ -126,7 +126,8 @@ cdef void scan(void* context, int64_t task) noexcept nogil:
         return
     for i in range(n_queries):
         start_query(plan, q0 + i, part, queries + i)
-    if plan.codes != NULL and not open_codes(plan, &codes, queries, q0, n_queries):
+    if plan.codes != NULL and not open_codes(
+            plan, &codes, queries, q0, n_queries, block_rows((plan.dim + 3) // 4 * 4)):
         plan.state[task] = 2
     else:
         walk(plan, task, queries, &codes, &floats, q0, n_queries)

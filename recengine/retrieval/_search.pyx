@@ -210,19 +210,17 @@ def _check_bias(int metric, int64_t n, bias):
 cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     cdef const unsigned char[::1] panels = codes["panels"]
     cdef const float[::1] inverse_step = codes["inverse_step"], bias = codes["bias"]
-    cdef const float[::1] residual = codes["residual"], length = codes["length"]
     cdef const float[:, ::1] bounds = codes["panel_bounds"]
     cdef const double[::1] mean = codes["mean"]
     cdef int64_t slots = (n + 31) // 32 * 32
     if (panels.shape[0] != slots * ((dim + 3) // 4 * 4) or inverse_step.shape[0] != slots
-            or bias.shape[0] != slots or residual.shape[0] != slots or length.shape[0] != slots
+            or bias.shape[0] != slots
             or bounds.shape[0] != slots // 32 or bounds.shape[1] != 4 or mean.shape[0] != dim):
         raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
     table.panels = &panels[0]
     if <size_t>table.panels % 64 != 0:
         raise ValueError("codes must start at a multiple of 64 bytes")
     table.inverse_step, table.bias = &inverse_step[0], &bias[0]
-    table.residual, table.length = &residual[0], &length[0]
     table.bounds, table.mean = &bounds[0, 0], &mean[0]
     table.order, table.block_reach = <const int64_t*>NULL, <const float*>NULL
     cdef const int64_t[::1] order

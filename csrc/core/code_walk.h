@@ -1,0 +1,30 @@
+// Walking panels of codes until one of them holds an item that a query may need.
+#pragma once
+
+#include <cstdint>
+
+#include "simd/kernels.h"
+
+namespace recengine {
+
+// A tile of queries and the table it passes over. Pointers to items are those of panel 0.
+struct CodeWalk {
+  const uint8_t* panels;
+  const float* inverse_step;
+  const float* bias;
+  const float* bounds;
+  const float* boost;  // of panel `boost_first`, or null
+  int64_t boost_first;
+  int64_t groups;
+  const int32_t* words;
+  const CodeQueries* queries;
+  int64_t n_queries;
+  bool wide;        // two digits per query: raw holds the high ones first
+  int32_t* raw;     // [24][32], 64-byte aligned
+  uint32_t* masks;  // [12]
+};
+
+// Returns the first panel in [first, end) that has a hit, or end; raw and masks are that panel's.
+int64_t next_hit(const Kernels& kernels, const CodeWalk& walk, int64_t first, int64_t end);
+
+}  // namespace recengine

@@ -1,0 +1,54 @@
+"""A chunk of queries in codes, and what each of them has met so far."""
+
+from libc.stdint cimport int32_t, int64_t
+from libcpp.pair cimport pair
+
+from recengine.retrieval._kernels cimport CodeQueries
+from recengine.retrieval._plan cimport Plan, Query
+
+
+# An item that may belong to the answer: (- upper bound of its score in alpha's terms, row).
+ctypedef pair[double, int64_t] Found
+
+cdef struct CodeQuery:
+    double tau_scale    # tau, in the caller's units, becomes alpha = tau * scale + shift
+    double tau_shift
+    double kappa        # float64 rounding, in units of 1 / step
+    double margin       # of the test's own rounding; part of the offset
+    double floor        # alpha of the exact scores so far, or of min_score
+    double alpha        # the limit of newcomers: the floor, or the k-th best lower bound
+    double keep         # the limit of what is found: k others come first, though they came later
+    double lowest       # beyond these lower bounds say nothing: scores are cut off there
+    double highest
+    double* lower       # [k] max-heap of the best lower bounds, negated, in alpha's terms
+    int64_t n_lower
+    Found* found        # [capacity] not yet scored, in order of the walk
+    int64_t n_found
+
+cdef struct CodeChunk:
+    int64_t n_queries
+    int64_t groups      # of 4 dims
+    bint wide           # two digits per query code
+    int64_t capacity
+    CodeQueries* tiles  # [ceil(n_queries / 12)]
+    CodeQuery* queries  # [n_queries]
+    int64_t* member     # [n_queries] which of the task's queries stands here
+    int32_t* words      # [tile][groups][queries of the tile, digits one after another]
+    int32_t* spare      # of the same size, for retiling
+    int32_t* raw        # [24][32]
+    double* scratch     # [dim]
+    float* boost        # [rows of a block], NULL without bias
+    double lowest       # beyond these lower bounds say nothing: scores are cut off there
+    double highest
+    double* lower       # what the queries' heaps and lists are cut from
+    Found* found
+
+
+cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, int64_t q0,
+                     int64_t n_queries, int64_t block_rows) noexcept nogil
+cdef void close_codes(CodeChunk* chunk) noexcept nogil
+cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexcept nogil
+cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
+                    int64_t q) noexcept nogil
+cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil
+cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil

@@ -1,0 +1,273 @@
+"""Queries in int8 codes, the coefficients of their test, and the limit that rises as they walk.
+
+The proof stands in `_code_scan`.
+"""
+
+from libc.float cimport FLT_MAX
+from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
+from libc.stdint cimport int8_t, int32_t, int64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+
+from recengine.retrieval._kernels cimport (
+    COSINE,
+    L2,
+    CodeQueries,
+    kPanelRows,
+    kTileQueries,
+)
+from recengine.retrieval._plan cimport Plan, Query, threshold
+
+
+cdef extern from * nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
+
+cdef enum:
+    WIDE_QUERIES = 3     # up to so many queries are bound by memory: their codes get 16 bits
+    SPARE_FOUND = 192    # room of a query's list beyond 2 k
+
+cdef double TEST_ROUNDING = 2.0 ** -20
+cdef double TIE_ROUNDING = 2.0 ** -20
+cdef double SMALLEST_EXTENT = 2.0 ** -40
+cdef double SMALLEST_STEP = 2.0 ** -30
+cdef double LARGEST_BOOST = 1e30
+
+
+cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexcept nogil:
+    """The limit in units of the codes that scores up to tau stay within."""
+    cdef double alpha
+    if tau == -INFINITY:
+        return -INFINITY
+    if plan.metric == L2 and tau > 0.0:
+        alpha = INFINITY
+    elif plan.metric == L2:
+        tau *= plan.codes.unit
+        alpha = -0.5 * tau * tau * (1.0 + (plan.dim + 64) * 2.0 ** -52) * coded.tau_scale
+        alpha += coded.tau_shift
+    else:
+        alpha = tau * coded.tau_scale + coded.tau_shift
+    return max(-3e38, min(alpha, 3e38))
+
+
+cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
+                    int64_t q) noexcept nogil:
+    """Let the threshold of exact scores, which may have risen, raise the limit of query q."""
+    chunk.queries[q].floor = alpha_of(plan, chunk.queries + q, threshold(plan, query))
+    raise_limit(plan, chunk, q)
+
+
+cdef double denormal_gap(const Plan* plan, const CodeQuery* coded,
+                         double alpha) noexcept nogil:
+    """How much of alpha the smallest float32, 2^-149, is worth there, twice over."""
+    cdef double distance
+    if plan.metric != L2:
+        return 2.0 ** -148 * coded.tau_scale
+    distance = sqrt(max(0.0, 2.0 * (coded.tau_shift - alpha) / coded.tau_scale))
+    return 2.0 ** -147 * plan.codes.unit * coded.tau_scale * (
+        distance + 2.0 ** -147 * plan.codes.unit)
+
+
+cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil:
+    """Make the k-th best lower bound, or the floor where that is higher, the limit of query q."""
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
+    cdef int64_t slot = q % kTileQueries
+    cdef double alpha = coded.floor, bound, below
+    coded.keep = alpha
+    if coded.n_lower == plan.k and -coded.lower[0] > coded.lowest:
+        bound = min(-coded.lower[0], coded.highest)
+        # What lies below this does not even tie after rounding to float32.
+        below = bound - TIE_ROUNDING * (fabs(bound) + fabs(coded.tau_shift))
+        below -= denormal_gap(plan, coded, bound) + 2.0 ** -100
+        coded.keep = max(alpha, below)
+        alpha = max(alpha, bound if plan.ascending else below)
+    coded.alpha = alpha
+    tile.alpha[slot] = <float>alpha
+    if tile.alpha[slot] > alpha:  # a limit that underflows must not rise
+        tile.alpha[slot] = nextafterf(tile.alpha[slot], -<float>INFINITY)
+    alpha = fabs(alpha) if alpha != -INFINITY else 0.0
+    if plan.bias != NULL:
+        tile.gamma[slot] = <float>coded.tau_scale
+        alpha += plan.max_bias * coded.tau_scale
+        if max(<double>plan.max_bias, 1.0) * coded.tau_scale > LARGEST_BOOST:
+            tile.gamma[slot] = 0.0
+            alpha = INFINITY
+    tile.zeta[slot] = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
+
+
+cdef double centred(const Plan* plan, int64_t q, double* p, double* length,
+                    double* along) noexcept nogil:
+    """Fill p; return the multiple of mu taken away; set |y_q| and y_q . mu (l2: in units)."""
+    cdef const float* vector = plan.queries + q * plan.dim
+    cdef const double* mean = plan.codes.mean
+    cdef double square = 0.0, dot = 0.0, scale = 1.0, multiple = 1.0, mean_square
+    cdef int64_t j
+    if plan.metric == COSINE:
+        scale = 1.0 / sqrt(plan.query_sq[q]) if plan.query_sq[q] > 0.0 else 0.0
+    elif plan.metric == L2:
+        scale = plan.codes.unit
+    for j in range(plan.dim):
+        p[j] = vector[j] * scale
+        square += p[j] * p[j]
+        dot += p[j] * mean[j]
+    length[0], along[0] = sqrt(square), dot
+    mean_square = plan.codes.mean_norm * plan.codes.mean_norm
+    if plan.metric != L2:
+        multiple = dot / mean_square if mean_square > 0.0 else 0.0
+    for j in range(plan.dim):
+        p[j] -= multiple * mean[j]
+    return multiple
+
+
+cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* query, int64_t q0,
+                           int64_t q) noexcept nogil:
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
+    cdef int64_t slot = q % kTileQueries, j, code, high
+    cdef int64_t first = q - slot, tile_size = min(kTileQueries, chunk.n_queries - first)
+    cdef int64_t digits = 2 if chunk.wide else 1, sum_high = 0, sum_low = 0, total = 0
+    cdef int64_t top = plan.native.kernels.query_code_max, base = 2 * top + 1
+    cdef int64_t limit = base * top + top if chunk.wide else top
+    cdef double* p = chunk.scratch
+    cdef double multiple, length, along, norm = 0.0, largest = 0.0, step, lost = 0.0, gap, extent
+    cdef int8_t* bytes = <int8_t*>(chunk.words + first * chunk.groups * digits)
+    multiple = centred(plan, q0 + q, p, &length, &along)
+    for j in range(plan.dim):
+        norm += p[j] * p[j]
+        largest = max(largest, fabs(p[j]))
+    # A query (nearly) along mu has no direction of its own; its codes are then small, not wild.
+    extent = max(sqrt(norm), SMALLEST_EXTENT * length)
+    if plan.metric == L2:
+        extent = max(extent, SMALLEST_EXTENT)
+    if extent == 0.0:
+        extent = 1.0
+    step = largest / extent / limit
+    if step < SMALLEST_STEP:
+        step = SMALLEST_STEP if largest > 0.0 else 1.0
+    for j in range(plan.dim):
+        code = <int64_t>nearbyint(p[j] / extent / step)
+        gap = p[j] / extent - step * code
+        lost += gap * gap
+        high = <int64_t>nearbyint(<double>code / base) if chunk.wide else code
+        bytes[((j >> 2) * tile_size * digits + slot) * 4 + (j & 3)] = <int8_t>high
+        sum_high += high
+        total += code if code > 0 else -code
+        if chunk.wide:
+            code -= high * base
+            bytes[((j >> 2) * tile_size * digits + tile_size + slot) * 4 + (j & 3)] = <int8_t>code
+            sum_low += code
+    tile.base = base
+    tile.beta[slot] = <float>(multiple / (extent * step))
+    tile.delta[slot] = <float>(sqrt(norm) / extent / step * (1.0 + 2.0 * TEST_ROUNDING))
+    tile.epsilon[slot] = <float>(sqrt(lost) / step * (1.0 + 2.0 * TEST_ROUNDING))
+    tile.eta[slot] = <float>(fabs(multiple) / (extent * step) * 2.0 * TEST_ROUNDING)
+    coded.margin = 255.0 * total * TEST_ROUNDING
+    tile.offset[slot] = <float>(128.0 * (sum_high * (base if chunk.wide else 1) + sum_low)
+                                - coded.margin)
+    set_scales(plan, coded, multiple, length, along, extent * step, extent)
+    # Scores beyond float32 are all one score.
+    coded.highest = alpha_of(plan, coded, FLT_MAX * (1.0 - 2.0 ** -22))
+    coded.lowest = alpha_of(plan, coded, -FLT_MAX * (1.0 - 2.0 ** -22))
+    if plan.metric == L2:
+        coded.highest = 3e38
+    set_floor(plan, chunk, query, q)
+
+
+cdef void set_scales(const Plan* plan, CodeQuery* coded, double multiple, double length,
+                     double along, double unit_step, double extent) noexcept nogil:
+    cdef double mean = plan.codes.mean_norm, reach = plan.codes.largest_norm + mean
+    cdef double rounding = (8 * plan.dim + 64) * 2.0 ** -53 / unit_step
+    if plan.metric == L2:
+        coded.tau_scale = 1.0 / unit_step
+        coded.tau_shift = 0.5 * extent * extent / unit_step
+        coded.kappa = rounding * (length + reach) * (length + reach)
+        return
+    coded.tau_scale = plan.codes.unit / unit_step
+    coded.tau_shift = -along / unit_step
+    coded.kappa = rounding * (length + fabs(multiple) * mean) * reach
+
+
+cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, int64_t q0,
+                     int64_t n_queries, int64_t block_rows) noexcept nogil:
+    """Code a chunk of queries; False where memory is short."""
+    cdef int64_t n_tiles = (n_queries + kTileQueries - 1) // kTileQueries, q
+    chunk.n_queries = n_queries
+    chunk.groups = (plan.dim + 3) // 4
+    chunk.wide = n_queries <= WIDE_QUERIES
+    chunk.tiles = <CodeQueries*>aligned_alloc(64, n_tiles * sizeof(CodeQueries))
+    chunk.queries = <CodeQuery*>calloc(n_queries, sizeof(CodeQuery))
+    chunk.words = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
+    chunk.member = <int64_t*>calloc(n_queries, sizeof(int64_t))
+    if plan.codes.order != NULL:
+        chunk.spare = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
+    chunk.raw = <int32_t*>aligned_alloc(64, 2 * kTileQueries * kPanelRows * 4)
+    chunk.scratch = <double*>calloc(plan.dim, sizeof(double))
+    if plan.bias != NULL:
+        chunk.boost = <float*>malloc(block_rows * sizeof(float))
+    chunk.capacity = min(2 * plan.k + SPARE_FOUND, plan.n_positions + 1)
+    chunk.lower = <double*>malloc(n_queries * plan.k * sizeof(double))
+    chunk.found = <Found*>malloc(n_queries * chunk.capacity * sizeof(Found))
+    if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.raw == NULL
+            or chunk.scratch == NULL or chunk.member == NULL or chunk.lower == NULL
+            or chunk.found == NULL or (plan.bias != NULL and chunk.boost == NULL)
+            or (plan.codes.order != NULL and chunk.spare == NULL)):
+        return False
+    memset(chunk.tiles, 0, n_tiles * sizeof(CodeQueries))
+    for q in range(n_queries):
+        chunk.member[q] = q
+        chunk.queries[q].lower = chunk.lower + q * plan.k
+        chunk.queries[q].found = chunk.found + q * chunk.capacity
+        start_code_query(plan, chunk, queries + q, q0, q)
+    return True
+
+
+cdef void close_codes(CodeChunk* chunk) noexcept nogil:
+    free(chunk.tiles)
+    free(chunk.queries)
+    free(chunk.member)
+    free(chunk.words)
+    free(chunk.spare)
+    free(chunk.raw)
+    free(chunk.scratch)
+    free(chunk.boost)
+    free(chunk.lower)
+    free(chunk.found)
+
+
+cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil:
+    """Close the ranks: queries that are not kept disappear, the rest keep their order."""
+    cdef int64_t q, to = 0, digits = 2 if chunk.wide else 1, digit, g
+    cdef int64_t old_size, new_size, old_first, new_first
+    cdef CodeQueries* source
+    cdef CodeQueries* target
+    for q in range(chunk.n_queries):
+        if not keep[q]:
+            continue
+        old_first, new_first = q - q % kTileQueries, to - to % kTileQueries
+        old_size = min(kTileQueries, chunk.n_queries - old_first)
+        new_size = min(kTileQueries, n_kept - new_first)
+        for digit in range(digits):
+            for g in range(chunk.groups):
+                chunk.spare[(new_first * chunk.groups + g * new_size) * digits
+                            + digit * new_size + to - new_first] = (
+                    chunk.words[(old_first * chunk.groups + g * old_size) * digits
+                                + digit * old_size + q - old_first])
+        source, target = chunk.tiles + q // kTileQueries, chunk.tiles + to // kTileQueries
+        move_coefficients(source, q % kTileQueries, target, to % kTileQueries)
+        chunk.queries[to] = chunk.queries[q]
+        chunk.member[to] = chunk.member[q]
+        to += 1
+    chunk.words, chunk.spare = chunk.spare, chunk.words
+    chunk.n_queries = n_kept
+
+
+cdef void move_coefficients(const CodeQueries* source, int64_t i, CodeQueries* target,
+                            int64_t j) noexcept nogil:
+    target.alpha[j] = source.alpha[i]
+    target.beta[j] = source.beta[i]
+    target.delta[j] = source.delta[i]
+    target.epsilon[j] = source.epsilon[i]
+    target.zeta[j] = source.zeta[i]
+    target.eta[j] = source.eta[i]
+    target.offset[j] = source.offset[i]
+    target.gamma[j] = source.gamma[i]
