@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from recengine._types import Float64Array, Int64Array
 
-KINDS = ("int", "float", "bool", "str")
+# What a column may hold, and how it is stored: the first is that of an empty column.
+DTYPES: dict[str, tuple[type[np.generic], ...]] = {
+    "int": (np.int64,),
+    "float": (np.float64, np.float32),
+    "bool": (np.bool_,),
+    "str": (np.int32,),
+}
+KINDS = tuple(DTYPES)
 NO_TEXT = -1  # the code of a missing text; -2 stands for a text that the vocabulary lacks
 UNKNOWN_TEXT = -2
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Int64Array
-from recengine.retrieval._cells import NO_TEXT, Cells, Vocabulary, as_kind, read_columns
+from recengine.retrieval._cells import DTYPES, NO_TEXT, Cells, Vocabulary, as_kind, read_columns
 from recengine.retrieval.predicate import OPERATORS, Condition, Mask, Predicate
 
 CHUNK = 4096
@@ -57,24 +57,30 @@ class Columns:
     def read(cls, columns: Any, n_rows: int) -> Columns:
         """Return the columns of a frame or a mapping of arrays (None: no columns)."""
         cells = {} if columns is None else read_columns("columns", columns, n_rows)
-        return cls.of(cells, {name: Vocabulary() for name in cells}, n_rows)
+        kinds = {name: column.kind for name, column in cells.items()}
+        texts = {name: Vocabulary() for name, kind in kinds.items() if kind == "str"}
+        whole = {name: _stored(column, texts.get(name)) for name, column in cells.items()}
+        return cls.chunked(kinds, texts, whole, n_rows)
 
     @classmethod
-    def of(
-        cls, cells: Mapping[str, Cells], texts: Mapping[str, Vocabulary], n_rows: int
+    def chunked(
+        cls, kinds: Mapping[str, str], texts: Mapping[str, Vocabulary], whole: Chunk, n_rows: int
     ) -> Columns:
-        """Return the columns that hold these cells."""
-        kinds = {name: column.kind for name, column in cells.items()}
-        texts = {name: texts[name] for name, kind in kinds.items() if kind == "str"}
-        whole = {name: _stored(column, texts.get(name)) for name, column in cells.items()}
+        """Return the columns whose cells for all ordinals are `whole`."""
         chunks = tuple(
             {
                 name: (values[start : start + CHUNK], present[start : start + CHUNK])
                 for name, (values, present) in whole.items()
             }
-            for start in (range(0, n_rows, CHUNK) if cells else ())
+            for start in (range(0, n_rows, CHUNK) if kinds else ())
         )
         return cls(kinds, texts, chunks, n_rows)
+
+    def whole(self, name: str) -> tuple[Values, Mask]:
+        """Return the cells of one column for all ordinals."""
+        parts = [chunk[name] for chunk in self.chunks or (self._empty_chunk(),)]
+        values, present = zip(*parts, strict=True)
+        return np.concatenate(values), np.concatenate(present)
 
     def upserted(self, n_rows: int, ordinals: Int64Array, fresh: Mask, columns: Any) -> Columns:
         """Return the columns after an upsert.
@@ -113,11 +119,10 @@ class Columns:
         return replace(self, chunks=tuple(chunks), n_rows=n_rows)
 
     def _empty_chunk(self) -> Chunk:
-        dtypes = {"int": np.int64, "float": np.float64, "bool": np.bool_, "str": np.int32}
         like: Chunk = self.chunks[0] if self.chunks else {}
         return {
             name: (
-                np.empty(0, like[name][0].dtype if name in like else dtypes[kind]),
+                np.empty(0, like[name][0].dtype if name in like else DTYPES[kind][0]),
                 np.empty(0, bool),
             )
             for name, kind in self.kinds.items()

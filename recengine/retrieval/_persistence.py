@@ -13,7 +13,7 @@ from recengine import _native
 from recengine._errors import BundleError
 from recengine._types import Int64Array
 from recengine.data import IdMap
-from recengine.retrieval import _search
+from recengine.retrieval import _column_storage, _search
 from recengine.retrieval._compaction import compacted
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._segment import Segment
@@ -45,6 +45,11 @@ def save(path: str | os.PathLike[str], generation: Generation) -> None:
             else:
                 numbers[name] = value
         meta["codes"] = numbers
+    if base.bias is not None:
+        arrays["bias"] = base.bias
+    if generation.columns.kinds:
+        columns, meta["columns"] = _column_storage.pack(generation.columns)
+        arrays |= columns
     write_bundle(path, arrays, meta, kind=KIND, schema=SCHEMA)
 
 
@@ -76,7 +81,18 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Generation:
     number = METRICS.index(metric)
     segment = Segment(vectors, norms, reach, ordinals, True, None)
     codes = _codes(path, arrays, bundle.meta, segment, number)
-    return first_generation(replace(segment, codes=codes), ids, number)
+    bias = arrays.get("bias")
+    if bias is not None:
+        fits = bias.shape == (n_rows,) and bias.dtype == np.float32 and METRICS[number] != "l2"
+        _require(path, fits and bool(np.isfinite(bias).all()), "bias does not fit")
+    columns = None
+    if "columns" in bundle.meta:
+        try:
+            columns = _column_storage.unpack(arrays, bundle.meta["columns"], len(ids))
+        except BundleError as error:
+            raise BundleError(f"{path}: {error}") from None
+    base = replace(segment, codes=codes, bias=bias)
+    return first_generation(base, ids, number, columns)
 
 
 def _are_ordinals(ordinals: NDArray[Any], n_rows: int, n_ids: int) -> bool:

@@ -428,8 +428,8 @@ class FlatIndex:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the index to one file, complete or not at all.
 
-        Vectors, norms, ids, ordinals and tombstones are kept; `stats` are not. Needs O(n_items)
-        memory beside the index for str ids only.
+        Vectors, codes, ids, ordinals, columns and biases are kept; `stats` are not. Needs
+        O(n_items) memory beside the index for str ids and for columns only.
 
         Parameters
         ----------
