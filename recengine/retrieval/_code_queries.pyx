@@ -31,6 +31,7 @@ cdef double TIE_ROUNDING = 2.0 ** -20
 cdef double SMALLEST_EXTENT = 2.0 ** -40
 cdef double SMALLEST_STEP = 2.0 ** -30
 cdef double LARGEST_BOOST = 1e30
+cdef double SMALLEST_BOOST = 2.0 ** -126
 
 
 cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexcept nogil:
@@ -89,7 +90,8 @@ cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept no
     if plan.bias != NULL:
         tile.gamma[slot] = <float>coded.tau_scale
         alpha += plan.max_bias * coded.tau_scale
-        if max(<double>plan.max_bias, 1.0) * coded.tau_scale > LARGEST_BOOST:
+        if (max(<double>plan.max_bias, 1.0) * coded.tau_scale > LARGEST_BOOST
+                or coded.tau_scale < SMALLEST_BOOST):  # gamma would be denormal: few bits are left
             tile.gamma[slot] = 0.0
             alpha = INFINITY
     tile.zeta[slot] = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))

@@ -239,3 +239,20 @@ def test_boosts_of_any_size_drop_nothing_wrongly(rng, level, scale, n_queries):
         got = scan(level, "dot", queries, vectors, 5, encode("dot", vectors), bias=boosts)
         want = oracles.search("dot", queries, vectors, 5, bias=boosts)
         oracles.assert_same_topk(got[:2], want)
+
+
+@each_level
+@pytest.mark.parametrize("n_queries", [2, 9])
+def test_boosts_beside_a_huge_item_drop_nothing_wrongly(rng, level, n_queries):
+    """Or falls below what float32 carries in full, where one item is huge."""
+    half = rng.standard_normal((100, 3))
+    half[7] = 1e38
+    vectors = native.f32(np.concatenate([half, -half]))  # the mean is 0, so most codes are 0
+    queries = native.f32(rng.standard_normal((n_queries, 3)) * 1e13)
+    boosts = native.f32(rng.choice([1e38, -1e38, 1e30], 200))
+    codes = encode("dot", vectors)
+    for floor in (1e38, np.nextafter(np.float32(1e38), np.float32(0)), 1e30):
+        limit = {"min_score": float(np.float32(floor))}
+        got = scan(level, "dot", queries, vectors, 100, codes, bias=boosts, **limit)
+        want = oracles.search("dot", queries, vectors, 100, bias=boosts, **limit)
+        oracles.assert_same_topk(got[:2], want)
