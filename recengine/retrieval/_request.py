@@ -9,6 +9,7 @@ import numpy as np
 from recengine import _native
 from recengine._types import PADDING_ID, Float32Array, IdArray, Int64Array, TopK
 from recengine.retrieval import _bias, _score, _search, _select
+from recengine.retrieval._bits import Words
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._segment import Segment
 from recengine.retrieval.selection import pick
@@ -22,6 +23,7 @@ def search(
     k: int,
     *,
     ordinals: Int64Array | None = None,
+    base: tuple[Segment, Words | None] | None = None,
     bias: Float32Array | None = None,
     num_threads: int = 1,
     **options: Any,
@@ -32,6 +34,8 @@ def search(
     ----------
     ordinals : ndarray (m,), int64, ascending, optional
         Only these are looked at.
+    base : (Segment, uint64 words or None), optional
+        Scanned instead of the base: some of its rows, and which are alive.
     bias : ndarray (n_ordinals,), float32, optional
         By ordinal, beside what the segments hold.
     options
@@ -39,7 +43,8 @@ def search(
     """
     answers = []
     places = (None, None) if ordinals is None else now.locate(ordinals)
-    parts = ((now.base, now.base_alive, places[0]), (now.delta, now.delta_alive, places[1]))
+    first = (now.base, now.base_alive) if base is None else base
+    parts = ((*first, places[0]), (now.delta, now.delta_alive, places[1]))
     for segment, alive, place in parts:
         rows = None if place is None else _there(segment, place)
         if segment.n_rows == 0 or (rows is not None and len(rows) == 0):

@@ -21,6 +21,8 @@ from recengine.retrieval._bits import Words
 from recengine.retrieval._columns import CHUNK, Chunk
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._live import Live
+from recengine.retrieval._narrow import Narrow, narrowed
+from recengine.retrieval._segment import Segment
 from recengine.retrieval.predicate import Predicate
 
 # Items are gathered when at most one in so many may be returned. A gather reads 4 dim bytes an
@@ -30,6 +32,7 @@ from recengine.retrieval.predicate import Predicate
 # 25 % for 32 to 64 and 28 % for 256, whose panels are packed once for all.
 GATHER_FEW = 9
 GATHER_BATCH = 5
+COPY_FEW = 16  # a prepared filter copies its items when at most one in so many passes
 BATCH = 8  # queries from which GATHER_BATCH holds
 
 
@@ -45,10 +48,13 @@ class Selection:
         The mask of the scan; ordinals beyond its end may not be returned.
     ordinals : ndarray (m,), int64, ascending, or None
         What to gather.
+    base : (Segment, uint64 words or None), or None
+        What to scan instead of the base, and which of its rows are alive.
     """
 
     words: Words | None
     ordinals: Int64Array | None
+    base: tuple[Segment, Words | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ class Filter:
     It serves the index that made it, any number of threads, and every later state of that index:
     items that are added or changed afterwards are judged when a search first sees them, at a cost
     of O(changed + n_items / 64), and ids in `allow` or `deny` may come into the index later.
+    Where at most one item in 16 passes, it holds a copy of their vectors and codes.
     """
 
     def __init__(self, live: Live, allow: Any, deny: Any, where: Any) -> None:
@@ -100,6 +107,8 @@ class Filter:
         self._deny = None if deny is None else _kept("deny", deny)
         self._where = None if where is None else as_predicate(where)
         self._prepared = self._refreshed(live.generation, None)
+        self._narrow: Narrow | None = None
+        self.base(live.generation, self._prepared)
 
     def __repr__(self) -> str:
         parts = [
@@ -140,6 +149,29 @@ class Filter:
         fresh = self._refreshed(generation, known)
         self._prepared = fresh  # threads may race here: each one's is right for its own state
         return fresh
+
+    def base(
+        self, generation: Generation, prepared: Prepared
+    ) -> tuple[Segment, Words | None] | None:
+        """Return what to scan instead of the base, None where too many pass to copy them.
+
+        Parameters
+        ----------
+        generation : Generation
+        prepared : Prepared
+            What it lets through in that state.
+        """
+        narrow = self._narrow
+        if narrow is None or narrow.base is not generation.base:
+            ordinals = prepared.ordinals
+            if ordinals is None or len(ordinals) * COPY_FEW > generation.n_ordinals:
+                return None
+            if prepared.n_ordinals != generation.n_ordinals:  # a reader that is behind
+                return None
+            narrow = self._narrow = narrowed(generation, ordinals)
+        if not narrow.serves(generation):
+            return None
+        return narrow.segment, narrow.alive(generation)
 
     def _refreshed(self, generation: Generation, old: Prepared | None) -> Prepared:
         n_ordinals = generation.n_ordinals
@@ -216,10 +248,16 @@ def select(
     deny: Any = None,
     where: Any = None,
     prepared: Prepared | None = None,
+    base: tuple[Segment, Words | None] | None = None,
 ) -> Selection:
-    """Return what all of these let through, in the form that is cheaper to scan."""
+    """Return what all of these let through, in the form that is cheaper to scan.
+
+    `prepared` and `base` come from a filter.
+    """
     n, words, ordinals = generation.n_ordinals, None, None
     if prepared is not None:
+        if base is not None and allow is None and deny is None and where is None:
+            return Selection(prepared.words, None, base)
         words, ordinals = prepared.words, prepared.ordinals
         if ordinals is not None and prepared.n_ordinals > n:  # worked out for a later state
             ordinals = ordinals[: np.searchsorted(ordinals, n)]

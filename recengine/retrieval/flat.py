@@ -176,9 +176,18 @@ class FlatIndex:
         deadline = 0
         if timeout is not None:
             deadline = time.monotonic_ns() + int(as_real("timeout", timeout, minimum=0) * 1e9)
-        prepared = None if filter is None else self._prepared(filter, generation)
+        prepared = base = None
+        if filter is not None:
+            prepared = self._prepared(filter, generation)
+            base = filter.base(generation, prepared)
         selection = filters.select(
-            generation, len(table), allow=allow, deny=deny, where=where, prepared=prepared
+            generation,
+            len(table),
+            allow=allow,
+            deny=deny,
+            where=where,
+            prepared=prepared,
+            base=base,
         )
         lists = _filters.exclusions(generation, exclude, len(table), single=single)
         ordinals, scores, native = _request.search(
@@ -187,6 +196,7 @@ class FlatIndex:
             count,
             ordinals=selection.ordinals,
             mask=selection.words,
+            base=selection.base,
             bias=None if bias is None else _bias.by_ordinal(bias, generation),
             exclude_indptr=None if lists is None else lists.indptr,
             exclude_rows=None if lists is None else lists.ordinals,
