@@ -10,7 +10,6 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = (
-    "recengine",
     "numpy",
     "numba",
     "onnxruntime",
@@ -23,15 +22,17 @@ PACKAGES = (
 
 def describe() -> dict[str, Any]:
     """Return the CPU, its SIMD level as recengine uses it, versions and the commit."""
+    import recengine
     from recengine import _native
 
+    versions = {name: found for name in PACKAGES if (found := installed(name))}
     return {
         "cpu": cpu_name(),
         "cpus": _native.num_cpus(),
         "simd": _native.simd_level(),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := installed(name))},
+        "versions": {"recengine": recengine.__version__} | versions,
         "commit": commit(),
     }
 

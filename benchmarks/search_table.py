@@ -1,6 +1,6 @@
 """The table of the search benchmark: every case in its own process, then JSON, Markdown and a plot.
 
-    python benchmarks/search_table.py                      # 10 minutes; rewrites benchmarks/results
+    python benchmarks/search_table.py            # 10 minutes; rewrites benchmarks/results
     python benchmarks/search_table.py --quick --out FOLDER # tiny sizes, to see that it works
     python benchmarks/search_table.py --compare benchmarks/results/search.json --out FOLDER
 
@@ -39,7 +39,7 @@ def cases() -> list[tuple[str, str]]:
         f"{gaussian} --n-queries 256 --threads 2",
         f"{wide} --n-queries 256",
         *(f"--vectors catalogue --metric {m} --n-queries {n}" for m in METRICS for n in (1, 256)),
-        *(f"--vectors cone {cone} --n-queries {n}" for n in (1, 256)),
+        *(f"--vectors cone {cone} --metric {m} --n-queries {n}" for m in METRICS for n in (1, 256)),
         f"--vectors clustered {cone} --n-queries 256 --metric l2",
         "--vectors ml-100k-als --n-queries 256",
         "--vectors minilm --n-queries 256 --metric cosine",
