@@ -1,12 +1,13 @@
 """Exact retrieval: the best k items of a query, under filters, with bit-stable scores.
 
-Python decides, native code computes. This package checks arguments, turns the caller's ids into
-rows, masks and CSR lists (`_filters`), and hands plain arrays to two Cython modules: `_search`
-drives the SIMD tiles of csrc over blocks of items (its float32 scan only nominates; the canonical
-float64 score of a pair, rounded once, decides), and `_select` orders, merges and pads.
-`FlatIndex` holds one immutable `Generation` of vectors, norms, ids and tombstones. A request reads
-it once; a writer builds the next one aside and publishes it by replacing one reference, so a
-reader never sees half an update. An ordinal is the stable number of an item: today its row.
+Python decides, native code computes. This package checks arguments, turns the caller's ids and
+predicates into bitmaps and lists of ordinals (`_id_lists`, `filters`), picks the cheaper way to
+scan them (`_planner`), and hands plain arrays to two Cython modules: `_search` drives the SIMD
+tiles of csrc over blocks of items (its scans only nominate; the canonical float64 score of a pair,
+rounded once, decides), and `_select` orders, merges and pads. `FlatIndex` holds one immutable
+`Generation`: a base segment with codes, a delta of late rows, ids, columns and tombstones. A
+request reads it once; a writer publishes the next one by replacing one reference, so a reader
+never sees half an update. An ordinal is the stable number of an item, whatever row it is in.
 The order is total (score descending, ordinal ascending), hence every answer is independent of
 threads, batch size, SIMD level and filter strategy, and top-k is a prefix of top-(k+1).
 """

@@ -1,9 +1,8 @@
-"""Filters shared by a batch: prepared bitmaps over ordinals, and how a scan goes about them.
+"""Filters prepared for many searches: bitmaps over ordinals that follow their index.
 
-A `Filter` is prepared once and kept current: what it lets through is a bitmap over ordinals, of
-which only new items and changed chunks of columns are looked at again. The planner counts what is
-left and either hands the scan these few ordinals to gather, or the bitmap to test what it
-nominates, or nothing. The answer is the same; only its price differs.
+What a `Filter` lets through is a bitmap over ordinals, of which only new items and changed chunks
+of columns are looked at again. Where few items pass it keeps them as a list, and a copy of their
+rows with codes of its own, which is then scanned instead of the base.
 """
 
 from __future__ import annotations
@@ -25,36 +24,8 @@ from recengine.retrieval._narrow import Narrow, narrowed
 from recengine.retrieval._segment import Segment
 from recengine.retrieval.predicate import Predicate
 
-# Items are gathered when at most one in so many may be returned. A gather reads 4 dim bytes an
-# item in float32, the masked scan of codes dim bytes of every item. Timed with
-# `_search.search` on 200k x 64 Gaussian vectors, k = 10, one thread, AVX-512 VNNI, at 1, 2, 5, 10,
-# 12.5, 16, 20, 25, 30 and 50 %: they cost the same at about 11 % for 1 and 4 queries, 19 % for 16,
-# 25 % for 32 to 64 and 28 % for 256, whose panels are packed once for all.
-GATHER_FEW = 9
-GATHER_BATCH = 5
 COPY_FEW = 16  # a prepared filter copies its items when at most one in so many passes
-BATCH = 8  # queries from which GATHER_BATCH holds
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which ordinals a batch may return: a bitmap, a list, or (both None) all of them.
-
-    Deleted items are not taken out of it: the scan knows them.
-
-    Attributes
-    ----------
-    words : ndarray (m,), uint64, or None
-        The mask of the scan; ordinals beyond its end may not be returned.
-    ordinals : ndarray (m,), int64, ascending, or None
-        What to gather.
-    base : (Segment, uint64 words or None), or None
-        What to scan instead of the base, and which of its rows are alive.
-    """
-
-    words: Words | None
-    ordinals: Int64Array | None
-    base: tuple[Segment, Words | None] | None = None
+LIST_FEW = 5  # and lists them when at most one in so many does
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +156,7 @@ class Filter:
             chunks = generation.columns.chunks
             words, first = self._matches(generation, old, named)
         ordinals = None
-        if _bits.count(words) * GATHER_BATCH <= n_ordinals:
+        if _bits.count(words) * LIST_FEW <= n_ordinals:
             head = None if old is None else old.ordinals
             ordinals = _bits.members(words, 0 if head is None else first)
             if head is not None:
@@ -200,9 +171,9 @@ class Filter:
         if old is None or old.named is None:
             keep = np.full(n_ordinals, self._allow is None)
             if self._allow is not None:
-                keep[_known(generation, self._allow.ids)] = True
+                keep[known(generation, self._allow.ids)] = True
             if self._deny is not None:
-                keep[_known(generation, self._deny.ids)] = False
+                keep[known(generation, self._deny.ids)] = False
             return _bits.packed(keep)
         start = old.n_ordinals // 64 * 64
         if n_ordinals <= old.n_ordinals:
@@ -240,58 +211,6 @@ class Filter:
         return words, first
 
 
-def select(
-    generation: Generation,
-    n_queries: int,
-    *,
-    allow: Any = None,
-    deny: Any = None,
-    where: Any = None,
-    prepared: Prepared | None = None,
-    base: tuple[Segment, Words | None] | None = None,
-) -> Selection:
-    """Return what all of these let through, in the form that is cheaper to scan.
-
-    `prepared` and `base` come from a filter.
-    """
-    n, words, ordinals = generation.n_ordinals, None, None
-    if prepared is not None:
-        if base is not None and allow is None and deny is None and where is None:
-            return Selection(prepared.words, None, base)
-        words, ordinals = prepared.words, prepared.ordinals
-        if ordinals is not None and prepared.n_ordinals > n:  # worked out for a later state
-            ordinals = ordinals[: np.searchsorted(ordinals, n)]
-    if where is not None:
-        met = _bits.packed(generation.columns.matching(as_predicate(where)))
-        words, ordinals = met if words is None else met & words[: len(met)], None
-    if allow is not None:
-        ordinals = np.unique(_known(generation, as_ids("allow", allow)))
-        if words is not None:
-            ordinals, words = ordinals[_bits.has(words, ordinals)], None
-    if deny is not None:
-        denied = _known(generation, as_ids("deny", deny))
-        if ordinals is not None:
-            ordinals = np.setdiff1d(ordinals, denied, assume_unique=True)
-        if ordinals is None or words is not None:
-            kept = _bits.without_rows(denied, n)
-            words = kept if words is None else kept & words[: len(kept)]
-    return _planned(n, n_queries, words, ordinals)
-
-
-def _planned(n: int, n_queries: int, words: Words | None, ordinals: Int64Array | None) -> Selection:
-    share = GATHER_FEW if n_queries < BATCH else GATHER_BATCH
-    if ordinals is not None:
-        if len(ordinals) * share <= n:
-            return Selection(None, ordinals)
-        words = _bits.of_rows(ordinals, n) if words is None else words
-    elif words is not None:
-        left = _bits.count(words)
-        if left * share <= n:
-            return Selection(None, _bits.members(words))
-        words = words if left < n else None
-    return Selection(words, None)
-
-
 def as_predicate(where: Any) -> Predicate:
     """Return `where`, if `recengine.where` made it."""
     if not isinstance(where, Predicate):
@@ -303,7 +222,7 @@ def _kept(name: str, ids: Any) -> IdMap:
     return IdMap(np.unique(as_ids(name, ids)))
 
 
-def _known(generation: Generation, ids: IdArray) -> Int64Array:
+def known(generation: Generation, ids: IdArray) -> Int64Array:
     """Return the ordinals of ids that were ever given one, deleted or not."""
     ordinals = generation.book.find(ids, generation.n_ordinals)
     return ordinals[ordinals >= 0]

@@ -20,13 +20,13 @@ from recengine._types import (
 )
 from recengine._validation import as_choice, as_count, as_ids, as_matrix, as_queries, as_real
 from recengine.data import IdMap
-from recengine.retrieval import _bias, _filters, _persistence, _request, filters
+from recengine.retrieval import _bias, _id_lists, _persistence, _planner, _request
 from recengine.retrieval._columns import Columns
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._live import Live
 from recengine.retrieval._segment import owned, sealed
 from recengine.retrieval._stats import SearchStats
-from recengine.retrieval.filters import Filter
+from recengine.retrieval.filters import Filter, Prepared
 from recengine.retrieval.predicate import Predicate
 from recengine.retrieval.similarity import METRICS
 
@@ -180,7 +180,7 @@ class FlatIndex:
         if filter is not None:
             prepared = self._prepared(filter, generation)
             base = filter.base(generation, prepared)
-        selection = filters.select(
+        selection = _planner.select(
             generation,
             len(table),
             allow=allow,
@@ -189,7 +189,7 @@ class FlatIndex:
             prepared=prepared,
             base=base,
         )
-        lists = _filters.exclusions(generation, exclude, len(table), single=single)
+        lists = _id_lists.exclusions(generation, exclude, len(table), single=single)
         ordinals, scores, native = _request.search(
             generation,
             table,
@@ -214,7 +214,7 @@ class FlatIndex:
             out=buffers,
         )
 
-    def _prepared(self, filter: object, generation: Generation) -> filters.Prepared:
+    def _prepared(self, filter: object, generation: Generation) -> Prepared:
         if not isinstance(filter, Filter):
             raise TypeError(f"filter must be a Filter of this index, got {type(filter).__name__}")
         return filter.prepared(self._live, generation)
@@ -288,7 +288,7 @@ class FlatIndex:
         generation = self._live.generation
         table, single = as_queries("queries", queries, dim=generation.dim)
         threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
-        lists = _filters.id_lists(generation, "candidates", candidates, len(table), single=single)
+        lists = _id_lists.id_lists(generation, "candidates", candidates, len(table), single=single)
         if k is None:
             given = [candidates] if single else candidates
             count = max((len(entry) for entry in given), default=0)
@@ -328,7 +328,7 @@ class FlatIndex:
         and published whole, so searches see all of it or none. Writers wait for each other,
         readers never.
         """
-        names = _filters.distinct_ids("ids", ids)
+        names = _id_lists.distinct_ids("ids", ids)
         table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
         generation = self._live.generation
         boost = None if bias is None else _bias.as_bias(bias, len(names), generation.metric)
@@ -354,7 +354,7 @@ class FlatIndex:
         O(n_items + n) time. The vector stays in memory, and in a saved file, as a tombstone,
         and its ordinal is not given to another item.
         """
-        names = _filters.distinct_ids("ids", ids)
+        names = _id_lists.distinct_ids("ids", ids)
         self._live.delete(names)
 
     def compact(self) -> None:

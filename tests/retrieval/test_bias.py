@@ -118,6 +118,7 @@ def test_index_without_bias_takes_one_by_upsert(vectors):
     assert (
         index.search(vectors[7], 1).ids.tolist() != [7] or index.search(vectors[7], 1).scores < 9e5
     )
+    twin.upsert([8], vectors[8:9])
     assert twin.search(vectors[0], 1).ids.tolist() == [7]
 
 

@@ -242,3 +242,72 @@ def test_where_and_snapshot_go_separate_ways(index):
     assert found(index, where=rec.where(genre="yours")) == set()
     assert found(other, where=rec.where(genre="yours")) == {1001}
     assert found(other, where=rec.where(genre="mine")) == set()
+
+
+def test_filter_of_few_scans_its_own_copy_and_follows_updates(index, rng):
+    few = np.arange(1010, 1300, 30)
+    ready = index.filter(allow=few)
+    queries = rng.integers(-2, 3, (9, DIM)).astype(np.float32)
+
+    def check(kept):
+        assert found(index, filter=ready) == set(kept)
+        oracles.assert_same_topk(
+            index.search(queries, 5, filter=ready), index.search(queries, 5, allow=few)
+        )
+
+    assert index.search(queries, 5, filter=ready).ordinals.max() >= 0
+    assert index.stats["scanned"] == len(queries) * len(few)
+    check(few)
+    index.delete(few[:2])
+    before = index._live.generation
+    check(few[2:])
+    index.upsert(few[1:4], -np.ones((3, DIM)))
+    check(few[1:])
+    with mock.patch.object(index._live, "generation", before):
+        check(few[2:])
+    index.compact()
+    check(few[1:])
+    index.delete(few[5:])
+    check(few[1:5])
+    with mock.patch.object(index._live, "generation", before):
+        check(few[2:])
+
+
+def test_reader_behind_does_not_see_the_copy_of_a_later_base(index):
+    few = rec.where(genre="few")
+    index.upsert([1001, 1002], np.ones((2, DIM)), {"genre": ["few", "few"]})
+    index.compact()
+    before = index._live.generation
+    index.upsert([1002], np.ones((1, DIM)), {"genre": ["many"]})
+    ready = index.filter(where=few)  # copies base rows: 1002 has left them
+    assert found(index, filter=ready) == {1001}
+    with mock.patch.object(index._live, "generation", before):
+        assert found(index, filter=ready) == {1001, 1002}
+    assert found(index, filter=ready) == {1001}
+
+
+def test_list_of_few_follows_changes_in_the_middle():
+    with (
+        mock.patch.object(_columns, "CHUNK", 64),
+        mock.patch("recengine.retrieval.filters.CHUNK", 64),
+    ):
+        genre = np.where(np.arange(N) % 7 == 0, "Drama", "War")
+        index = rec.FlatIndex(np.ones((N, DIM)), metric="dot", columns={"genre": genre})
+        ready = index.filter(where=DRAMA)
+        want = set(range(0, N, 7))
+        for item, name in ((140, "War"), (141, "Drama"), (0, "War"), (299, "Drama")):
+            index.upsert([item], np.ones((1, DIM)), {"genre": [name]})
+            want = want | {item} if name == "Drama" else want - {item}
+            assert found(index, filter=ready) == want
+            assert sorted(want) == ready._prepared.ordinals.tolist()
+
+
+def test_reader_behind_gathers_no_ordinal_it_does_not_know(index):
+    ready = index.filter(allow=[1004, *range(5000, 5020)])
+    index.upsert([1004], np.ones((1, DIM)))
+    before = index._live.generation
+    index.compact()
+    index.upsert(range(5000, 5300), np.ones((300, DIM)))
+    assert len(found(index, filter=ready, deny=[1])) == 21
+    with mock.patch.object(index._live, "generation", before):
+        assert found(index, filter=ready, deny=[1]) == {1004}

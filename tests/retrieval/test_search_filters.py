@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from native_calls import words
 
 import recengine as rec
-from recengine.retrieval import filters
+from recengine.retrieval import _planner
 
 N, DIM = 200, 5
 
@@ -184,7 +184,7 @@ def test_planner_lists_few_masks_many_and_passes_all(n, n_queries, share):
         keep[np.random.default_rng(n_kept).permutation(n)[:n_kept]] = True
         gone, kept = np.flatnonzero(~keep), np.flatnonzero(keep)
         for options in ({"deny": gone}, {"allow": kept}):
-            got = filters.select(index._live.generation, n_queries, **options)
+            got = _planner.select(index._live.generation, n_queries, **options)
             assert got.words is None or got.ordinals is None
             if share * n_kept <= n:
                 np.testing.assert_array_equal(got.ordinals, kept)
