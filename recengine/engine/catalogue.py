@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from recengine._types import PADDING_ID, IdArray, Int64Array
 from recengine.data import IdMap
 from recengine.engine.attributes import Columns, align, updated
 from recengine.engine.identity import as_id, as_id_list
+from recengine.retrieval import ItemColumns, as_predicate
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,17 @@ class Catalogue:
     def alive_ids(self) -> IdArray:
         """Return the ids of all items that are there, in the order of their ordinals."""
         return self.items.ids[self.alive]
+
+    @cached_property
+    def _attributes(self) -> ItemColumns:
+        return ItemColumns.read(self.columns, len(self.items))
+
+    def matching(self, where: Any) -> Int64Array:
+        """Return the ordinals, ascending, of items whose attributes match a predicate.
+
+        O(n_items); the columns are read on first use.
+        """
+        return np.flatnonzero(self._attributes.matching(as_predicate(where)) & self.alive)
 
     def attributes(self, ordinals: Int64Array) -> Columns:
         """Return the attribute columns of some items."""

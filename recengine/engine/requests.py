@@ -15,6 +15,7 @@ from recengine.engine.profiles import Profile, saturated
 from recengine.engine.request import Request
 from recengine.engine.retrieve import Filters
 from recengine.engine.state import State
+from recengine.retrieval import Predicate
 
 
 class Requests:
@@ -30,6 +31,7 @@ class Requests:
         exclude_seen: bool = True,
         allow: Any = None,
         deny: Any = None,
+        where: Predicate | None = None,
         on_unknown: str = "popular",
         timeout: float | None = None,
         trace: bool = False,
@@ -48,6 +50,8 @@ class Requests:
             Leave out what the user has had.
         allow, deny : array_like of item ids, optional
             Only these, not these; for all users alike. Deny wins; unknown ids are ignored.
+        where : predicate, optional
+            Only items whose attributes match; made by `recengine.where`.
         on_unknown : {"popular", "raise"}
             What to do for a user whom no weighted source knows.
         timeout : float, optional
@@ -76,7 +80,7 @@ class Requests:
         certify the best k of the sum, at worst every item scored.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, exclude_seen, allow, deny)
+        filters = _filters(state, exclude_seen, allow, deny, where)
         return answers.for_users(state, user_id, k, filters, on_unknown, request)
 
     def recommend_for(
@@ -88,6 +92,7 @@ class Requests:
         exclude_seen: bool = True,
         allow: Any = None,
         deny: Any = None,
+        where: Predicate | None = None,
         timeout: float | None = None,
         trace: bool = False,
         context: Mapping[str, Any] | None = None,
@@ -99,7 +104,7 @@ class Requests:
         history : array_like (n,) of item ids
             May repeat. The model folds them in; content takes their mean. Where no weighted
             source knows any of them (an empty history, say) the answer is what is popular.
-        k, exclude_seen, allow, deny, timeout, trace, context
+        k, exclude_seen, allow, deny, where, timeout, trace, context
             As in `recommend`; "seen" is the history.
         weights : array_like (n,), optional
             Strength of each, > 0; 1 when omitted. Those of a repeated item are added up.
@@ -117,7 +122,7 @@ class Requests:
             Wrong arguments.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, exclude_seen, allow, deny)
+        filters = _filters(state, exclude_seen, allow, deny, where)
         with request.stage("fold_in") as counts:
             profile = state.fold(_profile(state, history, weights))
             counts["items"] = len(profile.seen)
@@ -172,6 +177,7 @@ class Requests:
         *,
         allow: Any = None,
         deny: Any = None,
+        where: Predicate | None = None,
         timeout: float | None = None,
         trace: bool = False,
         context: Mapping[str, Any] | None = None,
@@ -182,7 +188,7 @@ class Requests:
         ----------
         text : str
             What somebody looks for; the encoder adds its query prompt.
-        k, allow, deny, timeout, trace, context
+        k, allow, deny, where, timeout, trace, context
             As in `recommend`.
 
         Returns
@@ -198,7 +204,8 @@ class Requests:
             The timeout passed while the text was encoded, which has no partial answer.
         """
         request, state = Request(timeout, trace, context), self._state
-        return answers.for_text(state, text, k, _filters(state, False, allow, deny), request)
+        filters = _filters(state, False, allow, deny, where)
+        return answers.for_text(state, text, k, filters, request)
 
     def similar_items(
         self,
@@ -208,6 +215,7 @@ class Requests:
         source: str | None = None,
         allow: Any = None,
         deny: Any = None,
+        where: Predicate | None = None,
         timeout: float | None = None,
         trace: bool = False,
         context: Mapping[str, Any] | None = None,
@@ -220,7 +228,7 @@ class Requests:
         source : {"model", "content"}, optional
             Whose vectors to compare. When omitted, for each item the source of the highest weight
             in which it has a vector: an item without factors is compared by content.
-        k, allow, deny, timeout, trace, context
+        k, allow, deny, where, timeout, trace, context
             As in `recommend`.
 
         Returns
@@ -234,17 +242,21 @@ class Requests:
             An item is not in the catalogue, or has no vector in the source.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, False, allow, deny)
+        filters = _filters(state, False, allow, deny, where)
         return answers.for_items(state, item_id, k, source, filters, request)
 
 
-def _filters(state: State, exclude_seen: Any, allow: Any, deny: Any) -> Filters:
+def _filters(
+    state: State, exclude_seen: Any, allow: Any, deny: Any, where: Predicate | None
+) -> Filters:
     if not isinstance(exclude_seen, bool | np.bool_):
         raise TypeError(f"exclude_seen must be a bool, got {type(exclude_seen).__name__}")
+    allowed = None if allow is None else _present(state, "allow", allow)
+    if where is not None:
+        matching = state.catalogue.matching(where)
+        allowed = matching if allowed is None else np.intersect1d(allowed, matching)
     return Filters(
-        bool(exclude_seen),
-        None if allow is None else _present(state, "allow", allow),
-        None if deny is None else _present(state, "deny", deny),
+        bool(exclude_seen), allowed, None if deny is None else _present(state, "deny", deny)
     )
 
 

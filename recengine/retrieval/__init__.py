@@ -12,9 +12,10 @@ The order is total (score descending, ordinal ascending), hence every answer is 
 threads, batch size, SIMD level and filter strategy, and top-k is a prefix of top-(k+1).
 """
 
-from recengine.retrieval.filters import Filter
+from recengine.retrieval._columns import Columns as ItemColumns
+from recengine.retrieval.filters import Filter, as_predicate
 from recengine.retrieval.flat import FlatIndex
-from recengine.retrieval.predicate import where
+from recengine.retrieval.predicate import Predicate, where
 from recengine.retrieval.selection import merge_topk, topk
 from recengine.retrieval.similarity import (
     cosine_similarity,
@@ -25,6 +26,9 @@ from recengine.retrieval.similarity import (
 __all__ = [
     "Filter",
     "FlatIndex",
+    "ItemColumns",
+    "Predicate",
+    "as_predicate",
     "cosine_similarity",
     "dot_similarity",
     "euclidean_distance",
