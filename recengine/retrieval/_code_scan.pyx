@@ -37,7 +37,7 @@ walk, or when a query's list is full, is scored canonically, prefetched.
 """
 
 from libc.math cimport INFINITY, fabs, nextafterf, sqrt
-from libc.stdint cimport int32_t, int64_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libcpp.algorithm cimport nth_element, pop_heap, push_heap
 
 from recengine.retrieval._code_queries cimport (
@@ -204,6 +204,22 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
         raise_limit(plan, chunk, q)
 
 
+cdef uint32_t unfiltered(const Plan* plan, int64_t panel) noexcept nogil:
+    """Which rows of a panel tombstones and mask leave, where its slots are rows and ordinals.
+
+    Elsewhere all: `allowed` asks for each item.
+    """
+    cdef uint64_t bits = <uint64_t>0xffffffff
+    cdef int64_t word = panel >> 1, shift = 32 * (panel & 1)
+    if plan.codes.order != NULL:
+        return <uint32_t>bits
+    if plan.alive != NULL:
+        bits &= plan.alive[word] >> shift
+    if plan.mask != NULL and plan.ordinals == NULL:
+        bits &= plan.mask[word] >> shift if <uint64_t>(word * 64) < plan.mask_bits else 0
+    return <uint32_t>bits
+
+
 cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const CodeWalk* walk,
                        int64_t start, int64_t panel, int64_t n_rows,
                        int64_t* n_scored) noexcept nogil:
@@ -214,6 +230,7 @@ cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const
     cdef double raw, boost = 0.0
     if n_rows < kPanelRows:
         valid = (<uint32_t>1 << n_rows) - 1
+    valid &= unfiltered(plan, panel)
     for q in range(walk.n_queries):
         hits = walk.masks[q] & valid
         while hits != 0:
