@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -57,12 +58,13 @@ METRICS = ("dot", "cosine")
 
 
 def quick(line: str) -> str:
-    """Return a case of the same kind that takes a second."""
+    """Return a case of the same kind that takes a second, beside the peers of the extra `test`."""
     for full, small in QUICK:
         line = line.replace(f"--n-items {full} ", f"--n-items {small} ")
     line = line.replace("catalogue", "catalogue --n-items 2000").replace("seen:50", "seen:5")
     line = line.replace("0.001", "0.005")
-    return line.replace("--n-queries 256", "--n-queries 20") + " --repeats 2"
+    line = re.sub(r" --peers \S+", "", line).replace("--n-queries 256", "--n-queries 20")
+    return f"{line} --peers onnxruntime,implicit,numpy --repeats 2"
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
