@@ -10,9 +10,11 @@ import numpy as np
 
 from recengine._types import Float32Array, IdArray, Int64Array
 
+_MOST = 2**31 - 1  # what a C int holds
 
-def as_count(name: str, value: Any, *, minimum: int = 0) -> int:
-    """Return `value` as an int >= `minimum`."""
+
+def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int | None = _MOST) -> int:
+    """Return `value` as an int in [`minimum`, `maximum`]; None for no maximum."""
     try:
         count = operator.index(value)
     except TypeError:
@@ -21,6 +23,8 @@ def as_count(name: str, value: Any, *, minimum: int = 0) -> int:
         raise TypeError(f"{name} must be an integer, got bool")
     if count < minimum:
         raise ValueError(f"{name} must be >= {minimum}, got {count}")
+    if maximum is not None and count > maximum:
+        raise ValueError(f"{name} must be <= {maximum}, got {count}")
     return count
 
 
@@ -41,7 +45,7 @@ def as_real(name: str, value: Any, *, minimum: float = -np.inf, exclusive: bool 
 
 def as_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return `value` if it is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return str(value)
 
@@ -85,7 +89,11 @@ def check_finite(name: str, array: Float32Array) -> Float32Array:
 
 
 def _as_float32(name: str, value: Any) -> Float32Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be an array, got rows of different lengths") from None
+    _refuse_masked(name, value)
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         if array.size == 0 and array.dtype.kind in "fO":
             array = array.astype(np.float32)
@@ -101,6 +109,12 @@ def _as_float32(name: str, value: Any) -> Float32Array:
     return np.ascontiguousarray(converted)
 
 
+def _refuse_masked(name: str, value: Any) -> None:
+    """Refuse entries that a masked array hides: they would be read as if they were there."""
+    if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
+        raise ValueError(f"{name} must not be masked, got {np.sum(value.mask)} masked entries")
+
+
 def as_ids(name: str, value: Any) -> IdArray:
     """Return ids as a 1-D array: int64 without −1, or object holding str."""
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
@@ -108,6 +122,9 @@ def as_ids(name: str, value: Any) -> IdArray:
     array = value if isinstance(value, np.ndarray) else np.array(list(value), dtype=object)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
+    _refuse_masked(name, value)
+    if array.dtype == np.float64 and len(array) == 0:  # what np.array([]) is
+        return np.empty(0, np.int64)
     if array.dtype.kind in "UT":
         return array.astype(object)
     if array.dtype.kind in "iu":
@@ -156,4 +173,4 @@ def as_generator(random_state: Any) -> np.random.Generator:
         return random_state
     if random_state is None:
         return np.random.default_rng()
-    return np.random.default_rng(as_count("random_state", random_state))
+    return np.random.default_rng(as_count("random_state", random_state, maximum=None))

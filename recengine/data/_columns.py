@@ -108,6 +108,10 @@ def time_column(name: str, raw: Any, null: Mask | None = None) -> Column:
 
 
 def _start(name: str, raw: Any, null: Mask | None) -> tuple[NDArray[Any], Mask]:
+    if isinstance(raw, np.ma.MaskedArray):  # masked is missing
+        hidden = np.ma.getmaskarray(raw)
+        null = hidden if null is None else null | hidden
+        raw = raw.data
     array = raw if isinstance(raw, np.ndarray) else _as_array(raw)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")

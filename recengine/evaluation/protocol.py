@@ -83,6 +83,9 @@ def evaluate(
     if isinstance(metrics, str):
         raise TypeError(f"metrics must be a sequence of names, got the str {metrics!r}")
     chosen = [as_choice("metrics", metric, [*PER_USER, "coverage"]) for metric in metrics]
+    for name, events in (("test", test), ("train", test if train is None else train)):
+        if not hasattr(events, "items") or not hasattr(events, "user_indices"):
+            raise TypeError(f"{name} must be an Interactions, got {type(events).__name__}")
     numbers = ItemNumbers(test.items if train is None else train.items)
     asked = _asked_users(users, test, is_topk=isinstance(result, TopK))
     relevant = _relevant(asked, test, train, numbers)

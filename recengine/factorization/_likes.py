@@ -70,6 +70,8 @@ def as_likes(matrix: Any, alpha: float, *, shape: tuple[int, int] | None = None)
         raise ValueError(f"matrix must have shape {shape} (users, items), got {sparse.shape}")
     if max(sparse.shape) > _MAX_COLUMNS:
         raise ValueError(f"matrix must have at most {_MAX_COLUMNS} rows, got {sparse.shape}")
+    if sparse.format in ("csr", "csc"):
+        _check_structure(sparse)
     csr = csr_array(sparse)
     weights = np.asarray(csr.data)
     _check_weights("matrix", weights)
@@ -80,6 +82,23 @@ def as_likes(matrix: Any, alpha: float, *, shape: tuple[int, int] | None = None)
         merged.eliminate_zeros()
     merged.data = _scaled(np.asarray(merged.data, dtype=np.float32), alpha)
     return _from_csr(merged)
+
+
+def _check_structure(matrix: Any) -> None:
+    """Refuse a CSR or CSC that points outside of itself: what reads it does not look."""
+    lines, width = matrix.shape if matrix.format == "csr" else matrix.shape[::-1]
+    indptr, indices = np.asarray(matrix.indptr), np.asarray(matrix.indices)
+    n_entries = min(len(indices), len(matrix.data))
+    rises = len(indptr) == lines + 1 and indptr[0] == 0 and (indptr[1:] >= indptr[:-1]).all()
+    if not rises or indptr[-1] > n_entries:
+        raise ValueError(
+            f"matrix must have an indptr of {lines + 1} entries that rises from 0 to at most the "
+            f"number of indices ({n_entries})"
+        )
+    used = indices[: indptr[-1]]
+    if len(used) and not 0 <= used.min() <= used.max() < width:
+        bad = used[(used < 0) | (used >= width)][0]
+        raise ValueError(f"matrix must have indices in [0, {width}), got {bad}")
 
 
 def merged_events(

@@ -191,3 +191,17 @@ def test_bad_parts_are_refused():
         Interactions(users, items, np.array([1]), np.array([0, 0]))
     with pytest.raises(TypeError, match="rules must be CleaningRules, got dict"):
         Interactions.from_arrays([1], [1], rules={"missing": False})
+
+
+def test_what_a_masked_array_hides_is_missing():
+    def hiding(values, row):
+        return np.ma.masked_array(values, [row == i for i in range(4)])
+
+    events = Interactions.from_arrays(
+        hiding([1, 2, 3, 4], 0),
+        hiding([5, 6, 7, 8], 1),
+        hiding([1.0, 1.0, 1.0, 1.0], 2),
+        np.arange(4),
+    )
+    assert events.users.ids.tolist() == [4]
+    assert events.report.dropped["missing"] == 3

@@ -179,3 +179,9 @@ def test_an_engine_without_content_says_so(rng):
     engine.add_items([77])
     assert 77 in engine
     assert engine.recommend(10**9, 40).ids.tolist().count(77) == 1
+
+
+def test_a_model_of_another_type_is_refused_by_name() -> None:
+    events = rec.Interactions.from_arrays([1, 2], [3, 4])
+    with pytest.raises(TypeError, match="model must be a fitted ALS, got int"):
+        rec.Engine.build(events, 5)  # type: ignore[arg-type]

@@ -249,3 +249,10 @@ def test_empty_test_is_refused():
     test = rec.Interactions.from_arrays([1], [1]).select(np.array([False]))
     with pytest.raises(ValueError, match="must have a relevant event in test, got none of 1"):
         rec.evaluate(topk([[1]]), test, users=[1], k=1)
+
+
+@pytest.mark.parametrize(("name", "value"), [("test", None), ("test", [1]), ("train", 5)])
+def test_events_of_another_type_are_refused_by_name(test_split, name, value):
+    events = {"test": test_split, name: value}
+    with pytest.raises(TypeError, match=f"{name} must be an Interactions, got"):
+        rec.evaluate(topk([[1]]), events.pop("test"), users=[1], k=1, **events)

@@ -208,3 +208,24 @@ def test_overflow_is_an_error() -> None:
     init = (np.ones((2, 2), np.float32), np.full((2, 2), 1e-38, np.float32))
     with pytest.raises(ValueError, match="singular or overflows"):
         ALS(2, 0.0, iterations=1).fit(matrix, init=init)
+
+
+@pytest.mark.parametrize("form", [sparse.csr_array, sparse.csc_array])
+@pytest.mark.parametrize(
+    ("part", "place", "value", "message"),
+    [
+        ("indices", 0, 1000, r"matrix must have indices in \[0, \d+\), got 1000"),
+        ("indices", 0, -5, r"matrix must have indices in \[0, \d+\), got -5"),
+        ("indptr", 3, 10**6, "matrix must have an indptr of .* that rises"),
+        ("indptr", -1, 10**6, "matrix must have an indptr of .* at most the number of indices"),
+        ("indptr", 0, 1, "matrix must have an indptr of .* that rises from 0"),
+    ],
+)
+def test_a_matrix_that_points_outside_of_itself_is_refused(
+    dense: Any, form: Any, part: str, place: int, value: int, message: str
+) -> None:
+    model, broken = small().fit(sparse.csr_array(dense)), form(dense)
+    getattr(broken, part)[place] = value
+    for refuse in (model.fit, model.loss):
+        with pytest.raises(ValueError, match=message):
+            refuse(broken)
