@@ -30,6 +30,8 @@ from recengine.retrieval.filters import Filter, Prepared
 from recengine.retrieval.predicate import Predicate
 from recengine.retrieval.similarity import METRICS
 
+LONGEST_TIMEOUT = 1e9  # seconds: thirty years; nanoseconds of it fit int64
+
 
 class FlatIndex:
     """Find exactly the best k items of a query.
@@ -179,7 +181,8 @@ class FlatIndex:
         threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
         deadline = 0
         if timeout is not None:
-            deadline = time.monotonic_ns() + int(as_real("timeout", timeout, minimum=0) * 1e9)
+            allowed = min(as_real("timeout", timeout, minimum=0), LONGEST_TIMEOUT)
+            deadline = time.monotonic_ns() + int(allowed * 1e9)
         prepared = base = None
         if filter is not None:
             prepared = self._prepared(filter, generation)

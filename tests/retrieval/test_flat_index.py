@@ -271,3 +271,11 @@ def test_stats_count_what_was_done():
     assert (stats["searches"], stats["queries"], stats["partial"]) == (2, 4, 0)
     assert stats["scanned"] == 4 * 8
     assert 4 * 2 <= stats["rescored"] <= 4 * 8
+
+
+@pytest.mark.parametrize("timeout", [1e10, 1e300])
+def test_timeout_beyond_the_clock_is_no_limit(rng, timeout):
+    index = rec.FlatIndex(rng.normal(size=(50, 4)))
+    found = index.search(rng.normal(size=4), 3, timeout=timeout)
+    assert not found.partial
+    assert len(index.ordinals(found.ids)) == 3
