@@ -34,6 +34,11 @@ What passes is tested again in float64, without the float32 test's own rounding.
 scored yet: the same terms taken away give a lower bound, and the k-th best lower bound of all
 that a query has met is as good a limit as tau. Only what still reaches the limit at the end of the
 walk, or when a query's list is full, is scored canonically, prefetched.
+
+Ties. k items with lower bounds at the limit score no less than a newcomer at or below it, and where
+ordinals ascend they also come before it. What is already listed may come before them, and elsewhere
+so may a newcomer: there the limit is lowered until what it drops does not even tie after rounding
+to float32 (`_code_queries.raise_limit`). Scores cut off at the ends of float32 set no limit.
 """
 
 from libc.math cimport INFINITY, fabs, nextafterf, sqrt

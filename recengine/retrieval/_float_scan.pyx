@@ -14,9 +14,9 @@ units cover the rounding of norms, scales and of the bound itself.
 * cosine: the query is scaled to length 1 first, s times 1/|x| is within gamma of the cosine.
 * l2: s = sum (q - x)^2 has no cancellation, so the true sum is >= s / (1 + gamma) - dim 2^-148.
 
-A sum that overflowed (infinite or NaN) is always re-scored. Rows are walked in ascending order, so
-an item that only equals tau loses the tie against those found before it: "exceed" is strict. Hence
-the answer does not depend on tiles, blocks, threads or SIMD level.
+A sum that overflowed (infinite or NaN) is always re-scored. Where ordinals ascend in the order of
+the walk, an item that only equals tau loses the tie against those found before it: "exceed" is
+strict. Elsewhere the threshold lies one float32 below tau (`_plan.threshold`).
 """
 
 from libc.math cimport INFINITY, nextafterf

@@ -3,8 +3,8 @@
 Rows are walked in blocks that stay in the second-level cache while every query of the chunk passes
 over them, by int8 codes where the index has them, by float32 where it has none or where the codes
 cannot tell the items of this neighbourhood apart. Both scans only nominate; both drop an item only
-if it provably cannot belong to the answer. Rows are walked in ascending order and each task decides
-its own, so the answer does not depend on blocks, tiles, threads or SIMD level.
+if it provably cannot belong to the answer, ties by ordinal included, so the answer does not depend
+on blocks, tiles, threads or SIMD level.
 """
 
 from libc.math cimport INFINITY, sqrt

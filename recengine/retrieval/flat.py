@@ -69,11 +69,11 @@ class FlatIndex:
     is not in the answer (``recengine/retrieval/_code_scan.pyx`` gives the proof); where the codes
     cannot tell the items apart it reads the float32 vectors.
 
-    Memory: the vectors (unless borrowed), dim + 28 bytes an item for codes and norms, and the
-    ids; a compaction needs as much again until it is done. Searches may run from any number of
-    threads, also during `upsert`, `delete` and compactions: each one answers from the state that
-    was published when it began, whose memory is released when its last reader leaves. A forked
-    child may search and update at once.
+    Memory: the vectors (unless borrowed), dim + 21 bytes an item for codes and norms (8 more where
+    the codes lie in order of norm), and the ids; a compaction needs as much again until it is done.
+    Searches may run from any number of threads, also during `upsert`, `delete` and compactions:
+    each one answers from the state that was published when it began, whose memory is released when
+    its last reader leaves. A forked child may search and update at once.
     """
 
     def __init__(
