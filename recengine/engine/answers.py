@@ -10,12 +10,12 @@ import numpy as np
 from recengine._errors import UnknownItemError
 from recengine._types import Int64Array, TopK
 from recengine._validation import as_choice, as_count, as_matrix
+from recengine.engine.filters import Filters
 from recengine.engine.fuse import fuse
 from recengine.engine.identity import is_scalar
 from recengine.engine.profiles import Profile
 from recengine.engine.request import Request
 from recengine.engine.retrieve import (
-    Filters,
     Query,
     Ranking,
     describe,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ class Catalogue:
     items: IdMap
     alive: NDArray[np.bool_] = field(repr=False)
     columns: Columns = field(repr=False)
+    _read: list[ItemColumns] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def is_str(self) -> bool | None:
@@ -91,16 +91,14 @@ class Catalogue:
         """Return the ids of all items that are there, in the order of their ordinals."""
         return self.items.ids[self.alive]
 
-    @cached_property
-    def _attributes(self) -> ItemColumns:
-        return ItemColumns.read(self.columns, len(self.items))
+    def matching(self, where: Any) -> NDArray[np.bool_]:
+        """Return which of all ordinals, removed ones too, have attributes that match a predicate.
 
-    def matching(self, where: Any) -> Int64Array:
-        """Return the ordinals, ascending, of items whose attributes match a predicate.
-
-        O(n_items); the columns are read on first use.
+        O(n_items); the columns are read on first use, once for all catalogues that share them.
         """
-        return np.flatnonzero(self._attributes.matching(as_predicate(where)) & self.alive)
+        if not self._read:  # two threads may both read them: the results are equal
+            self._read.append(ItemColumns.read(self.columns, len(self.items)))
+        return self._read[0].matching(as_predicate(where))
 
     def attributes(self, ordinals: Int64Array) -> Columns:
         """Return the attribute columns of some items."""

@@ -21,10 +21,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from recengine._types import Candidates, Int64Array
+from recengine.engine.filters import Filters
 from recengine.engine.profiles import Profile
 from recengine.engine.request import Request
 from recengine.engine.retrieve import (
-    Filters,
     Query,
     Ranking,
     best,

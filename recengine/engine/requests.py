@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recengine._types import TopK
 from recengine._validation import as_matrix
 from recengine.engine import answers
+from recengine.engine.filters import ItemFilter, as_filters
 from recengine.engine.profiles import Profile, saturated
 from recengine.engine.request import Request
-from recengine.engine.retrieve import Filters
 from recengine.engine.state import State
 from recengine.retrieval import Predicate
 
@@ -32,6 +31,7 @@ class Requests:
         allow: Any = None,
         deny: Any = None,
         where: Predicate | None = None,
+        filter: ItemFilter | None = None,
         on_unknown: str = "popular",
         timeout: float | None = None,
         trace: bool = False,
@@ -52,6 +52,8 @@ class Requests:
             Only these, not these; for all users alike. Deny wins; unknown ids are ignored.
         where : predicate, optional
             Only items whose attributes match; made by `recengine.where`.
+        filter : ItemFilter, optional
+            Prepared by `filter` of this engine. An item must pass all filters that are given.
         on_unknown : {"popular", "raise"}
             What to do for a user whom no weighted source knows.
         timeout : float, optional
@@ -80,7 +82,7 @@ class Requests:
         certify the best k of the sum, at worst every item scored.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, exclude_seen, allow, deny, where)
+        filters = as_filters(self, state, exclude_seen, allow, deny, where, filter)
         return answers.for_users(state, user_id, k, filters, on_unknown, request)
 
     def recommend_for(
@@ -93,6 +95,7 @@ class Requests:
         allow: Any = None,
         deny: Any = None,
         where: Predicate | None = None,
+        filter: ItemFilter | None = None,
         timeout: float | None = None,
         trace: bool = False,
         context: Mapping[str, Any] | None = None,
@@ -104,7 +107,7 @@ class Requests:
         history : array_like (n,) of item ids
             May repeat. The model folds them in; content takes their mean. Where no weighted
             source knows any of them (an empty history, say) the answer is what is popular.
-        k, exclude_seen, allow, deny, where, timeout, trace, context
+        k, exclude_seen, allow, deny, where, filter, timeout, trace, context
             As in `recommend`; "seen" is the history.
         weights : array_like (n,), optional
             Strength of each, > 0; 1 when omitted. Those of a repeated item are added up.
@@ -122,7 +125,7 @@ class Requests:
             Wrong arguments.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, exclude_seen, allow, deny, where)
+        filters = as_filters(self, state, exclude_seen, allow, deny, where, filter)
         with request.stage("fold_in") as counts:
             profile = state.fold(_profile(state, history, weights))
             counts["items"] = len(profile.seen)
@@ -178,6 +181,7 @@ class Requests:
         allow: Any = None,
         deny: Any = None,
         where: Predicate | None = None,
+        filter: ItemFilter | None = None,
         timeout: float | None = None,
         trace: bool = False,
         context: Mapping[str, Any] | None = None,
@@ -188,7 +192,7 @@ class Requests:
         ----------
         text : str
             What somebody looks for; the encoder adds its query prompt.
-        k, allow, deny, where, timeout, trace, context
+        k, allow, deny, where, filter, timeout, trace, context
             As in `recommend`.
 
         Returns
@@ -204,7 +208,7 @@ class Requests:
             The timeout passed while the text was encoded, which has no partial answer.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, False, allow, deny, where)
+        filters = as_filters(self, state, False, allow, deny, where, filter)
         return answers.for_text(state, text, k, filters, request)
 
     def similar_items(
@@ -216,6 +220,7 @@ class Requests:
         allow: Any = None,
         deny: Any = None,
         where: Predicate | None = None,
+        filter: ItemFilter | None = None,
         timeout: float | None = None,
         trace: bool = False,
         context: Mapping[str, Any] | None = None,
@@ -228,7 +233,7 @@ class Requests:
         source : {"model", "content"}, optional
             Whose vectors to compare. When omitted, for each item the source of the highest weight
             in which it has a vector: an item without factors is compared by content.
-        k, allow, deny, where, timeout, trace, context
+        k, allow, deny, where, filter, timeout, trace, context
             As in `recommend`.
 
         Returns
@@ -242,27 +247,35 @@ class Requests:
             An item is not in the catalogue, or has no vector in the source.
         """
         request, state = Request(timeout, trace, context), self._state
-        filters = _filters(state, False, allow, deny, where)
+        filters = as_filters(self, state, False, allow, deny, where, filter)
         return answers.for_items(state, item_id, k, source, filters, request)
 
+    def filter(self, allow: Any = None, deny: Any = None, where: Any = None) -> ItemFilter:
+        """Prepare a filter for many requests.
 
-def _filters(
-    state: State, exclude_seen: Any, allow: Any, deny: Any, where: Predicate | None
-) -> Filters:
-    if not isinstance(exclude_seen, bool | np.bool_):
-        raise TypeError(f"exclude_seen must be a bool, got {type(exclude_seen).__name__}")
-    allowed = None if allow is None else _present(state, "allow", allow)
-    if where is not None:
-        matching = state.catalogue.matching(where)
-        allowed = matching if allowed is None else np.intersect1d(allowed, matching)
-    return Filters(
-        bool(exclude_seen), allowed, None if deny is None else _present(state, "deny", deny)
-    )
+        Parameters
+        ----------
+        allow, deny : array_like of item ids, optional
+            Only these, not these; deny wins. Ids that are not in the catalogue may come later.
+        where : predicate, optional
+            Only items whose attributes match; made by `recengine.where`.
 
+        Returns
+        -------
+        ItemFilter
+            For ``filter=`` of this engine's requests. It follows `add_items` and `remove_items`.
 
-def _present(state: State, name: str, ids: Any) -> NDArray[np.int64]:
-    ordinals = state.catalogue.ordinals(name, ids)
-    return ordinals[ordinals >= 0]
+        Raises
+        ------
+        ValueError, TypeError
+            Nothing given, an attribute or operator that there is not, ids of the other kind.
+
+        Notes
+        -----
+        O(n_items + ids) here and after a change of items, and once for each source when it is
+        first asked; then O(n_items / 64) a request. The filter keeps the engine in memory.
+        """
+        return ItemFilter(self, allow, deny, where)
 
 
 def _profile(state: State, history: Any, weights: Any) -> Profile:

@@ -10,19 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import PADDING_ID, Float32Array, Int64Array, TopK
+from recengine.engine.filters import Filters
 from recengine.engine.profiles import EMPTY, Profile
 from recengine.engine.request import Request
 from recengine.engine.sources import Source
 from recengine.retrieval import FlatIndex
-
-
-@dataclass(frozen=True, slots=True)
-class Filters:
-    """What an answer may not hold; `allow` and `deny` are ordinals, shared by the batch."""
-
-    exclude_seen: bool = True
-    allow: Int64Array | None = None
-    deny: Int64Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +91,7 @@ def search(
         exclude=exclude,
         allow=filters.allow,
         deny=filters.deny,
+        filter=None if filters.prepared is None else filters.prepared.of(index),
         timeout=request.remaining(),
     )
     request.partial |= found.partial
