@@ -11,6 +11,7 @@ import numpy as np
 from recengine._types import Float32Array, IdArray, Int64Array
 
 _MOST = 2**31 - 1  # what a C int holds
+MOST_PADDING = 2**20  # entries of an answer beyond the items there are
 
 
 def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int | None = _MOST) -> int:
@@ -26,6 +27,21 @@ def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int | None = _
     if maximum is not None and count > maximum:
         raise ValueError(f"{name} must be <= {maximum}, got {count}")
     return count
+
+
+def as_k(value: Any, n_items: int) -> int:
+    """Return k as an int in [0, `n_items` + `MOST_PADDING`].
+
+    An answer has k entries, padding included: a caller who does not know how many items there are
+    may ask for more, but 2³¹ − 1 of them would be 40 GB of padding.
+    """
+    k = as_count("k", value)
+    if k > n_items + MOST_PADDING:
+        raise ValueError(
+            f"k must be <= {n_items + MOST_PADDING} ({n_items} items and {MOST_PADDING} of "
+            f"padding), got {k}"
+        )
+    return k
 
 
 def as_real(name: str, value: Any, *, minimum: float = -np.inf, exclusive: bool = False) -> float:

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recengine._validation import as_choice, as_count, as_generator, as_ids, as_matrix
+from recengine._validation import (
+    MOST_PADDING,
+    as_choice,
+    as_count,
+    as_generator,
+    as_ids,
+    as_k,
+    as_matrix,
+)
 
 
 @pytest.mark.parametrize("value", [2**31, 2**63, 10**30])
@@ -46,3 +54,11 @@ def test_an_empty_array_of_numpy_is_no_ids() -> None:
     assert ids.shape == (0,)
     with pytest.raises(TypeError, match="deny must be integers or strings, got dtype float64"):
         as_ids("deny", np.array([1.0]))
+
+
+def test_k_may_exceed_the_items_by_some_padding_only() -> None:
+    assert as_k(3 + MOST_PADDING, 3) == 3 + MOST_PADDING
+    with pytest.raises(ValueError, match=r"k must be <= 1048579 \(3 items and 1048576 of padding"):
+        as_k(4 + MOST_PADDING, 3)
+    with pytest.raises(ValueError, match="k must be >= 0, got -1"):
+        as_k(-1, 3)

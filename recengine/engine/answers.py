@@ -9,7 +9,7 @@ import numpy as np
 
 from recengine._errors import UnknownItemError
 from recengine._types import Int64Array, TopK
-from recengine._validation import as_choice, as_count, as_matrix
+from recengine._validation import as_choice, as_k, as_matrix
 from recengine.engine.filters import Filters
 from recengine.engine.fuse import fuse
 from recengine.engine.identity import is_scalar
@@ -40,14 +40,16 @@ def for_users(
     queries, known = describe(state.weighted, profiles, request)
     if on_unknown == "raise":
         refuse_unknown(users, known)
-    ranking = _recommended(state, queries, known, profiles, as_count("k", k), filters, request)
+    count = as_k(k, len(state.catalogue.items))
+    ranking = _recommended(state, queries, known, profiles, count, filters, request)
     return answer(state, ranking, request, single=single)
 
 
 def for_profile(state: State, profile: Profile, k: Any, filters: Filters, request: Request) -> TopK:
     """Answer `Engine.recommend_for`."""
     queries, known = describe(state.weighted, [profile], request)
-    ranking = _recommended(state, queries, known, [profile], as_count("k", k), filters, request)
+    count = as_k(k, len(state.catalogue.items))
+    ranking = _recommended(state, queries, known, [profile], count, filters, request)
     return answer(state, ranking, request, single=True)
 
 
@@ -91,7 +93,8 @@ def for_candidates(
     as_choice("on_unknown", on_unknown, ON_UNKNOWN)
     user = state.user(user_id)
     ordinals = state.catalogue.ordinals("candidate_ids", candidate_ids)
-    count = len(ordinals) if k is None else as_count("k", k)
+    most = max(len(ordinals), len(state.catalogue.items))
+    count = len(ordinals) if k is None else as_k(k, most)
     queries, known = describe(state.weighted, [state.profiles.get(user)], request)
     if on_unknown == "raise":
         refuse_unknown([user], known)
@@ -109,7 +112,7 @@ def for_text(state: State, text: Any, k: Any, filters: Filters, request: Request
     """Answer `Engine.search`."""
     if not isinstance(text, str):
         raise TypeError(f"text must be a str, got {type(text).__name__}")
-    count = as_count("k", k)
+    count = as_k(k, len(state.catalogue.items))
     if state.content is None:
         raise ValueError("search needs content: build the engine with content= and encoder=")
     with request.stage("encode") as counts:
@@ -128,7 +131,7 @@ def for_items(
     state: State, item_id: Any, k: Any, source: Any, filters: Filters, request: Request
 ) -> TopK:
     """Answer `Engine.similar_items`."""
-    count = as_count("k", k)
+    count = as_k(k, len(state.catalogue.items))
     single = is_scalar(item_id)
     if single:
         ordinals = np.array([state.catalogue.ordinal("item_id", _item(item_id))], np.int64)

@@ -53,11 +53,11 @@ def fuse(
     """
     result = Ranking.empty(len(profiles), k)
     pending = np.arange(len(profiles))
-    depth = max(2 * k, _FIRST_DEPTH)
+    depth, everything = max(2 * k, _FIRST_DEPTH), _n_items(queries) + 1
     while k and len(pending):
         some = [profiles[row] for row in pending.tolist()]
         part = [Query(q.source, q.vectors[pending], q.known[pending]) for q in queries]
-        lists, bounds = _nominees(part, some, depth, filters, request)
+        lists, bounds = _nominees(part, some, min(depth, everything), filters, request)
         with request.stage("fuse") as counts:
             fused = _score(part, lists)
             counts["candidates"] = sum(len(row.ids) for row in fused)
@@ -88,7 +88,7 @@ def _nominees(
     found: list[list[tuple[Int64Array, int]]] = [[] for _ in range(n_rows)]
     bounds = np.zeros(n_rows)
     ended = np.ones(n_rows, np.bool_)
-    n_items = max(len(query.source.index) for query in queries)
+    n_items = _n_items(queries)
     for number, query in enumerate(queries):
         rows = np.flatnonzero(query.known).tolist()
         if not rows:
@@ -109,6 +109,11 @@ def _nominees(
         [_first_nominations(lists) for lists in found],
         [None if ended[row] else limits[row] for row in range(n_rows)],
     )
+
+
+def _n_items(queries: Sequence[Query]) -> int:
+    """Return how many items the fullest source holds; one more is a depth that ends every list."""
+    return max(len(query.source.index) for query in queries)
 
 
 def _first_nominations(lists: list[tuple[Int64Array, int]]) -> Candidates:

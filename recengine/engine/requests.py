@@ -45,7 +45,7 @@ class Requests:
             Many users are answered by one batched search; each row has the bits of its single
             request.
         k : int
-            How many, >= 0; may exceed the number of items.
+            How many, >= 0; may exceed the number of items by up to 2²⁰.
         exclude_seen : bool
             Leave out what the user has had.
         allow, deny : array_like of item ids, optional

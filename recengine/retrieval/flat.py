@@ -18,7 +18,7 @@ from recengine._types import (
     Metric,
     TopK,
 )
-from recengine._validation import as_choice, as_count, as_ids, as_matrix, as_queries, as_real
+from recengine._validation import as_choice, as_count, as_ids, as_k, as_matrix, as_queries, as_real
 from recengine.data import IdMap
 from recengine.retrieval import _bias, _id_lists, _persistence, _planner, _request
 from recengine.retrieval._columns import Columns
@@ -124,7 +124,7 @@ class FlatIndex:
         queries : array_like (dim,) or (n_queries, dim)
             Finite real numbers, read as float32.
         k : int
-            How many, >= 0; may exceed the number of items.
+            How many, >= 0; may exceed the number of items by up to 2²⁰.
         exclude : list, tuple or sparse matrix, optional
             What each query must not return: a list of id arrays, one per query (for one (dim,)
             query its id array alone); or a CSR over ordinals, as ``(indptr, indices)`` or any
@@ -175,7 +175,7 @@ class FlatIndex:
         """
         generation = self._live.generation
         table, single = as_queries("queries", queries, dim=generation.dim)
-        count = as_count("k", k)
+        count = as_k(k, generation.n_ordinals)
         buffers = _request.as_out(out, generation, len(table), count, single=single)
         lowest = -np.inf if min_score is None else as_real("min_score", min_score)
         threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
@@ -300,7 +300,7 @@ class FlatIndex:
             given = [candidates] if single else candidates
             count = max((len(entry) for entry in given), default=0)
         else:
-            count = as_count("k", k)
+            count = as_k(k, max(generation.n_ordinals, len(lists.ordinals)))
         boost = None if bias is None else _bias.by_ordinal(bias, generation)
         ordinals, scores = _request.rank(
             generation, table, lists.indptr, lists.ordinals, count, bias=boost, num_threads=threads

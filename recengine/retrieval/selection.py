@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recengine._types import PADDING_ID, Float32Array, IdArray, Int64Array, TopK
-from recengine._validation import as_count
+from recengine._validation import as_k
 from recengine.retrieval import _select
 
 
@@ -21,7 +21,7 @@ def topk(scores: Any, k: int) -> TopK:
         Real numbers, rounded to float32 first; higher is better. −inf marks an entry that may not
         be selected.
     k : int
-        How many, >= 0; may exceed m.
+        How many, >= 0; may exceed m by up to 2²⁰.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def topk(scores: Any, k: int) -> TopK:
     from several threads. Checked against ``tests/oracles.py::best``.
     """
     table, single = _as_scores(scores)
-    indices, best = _select.topk(table, as_count("k", k))
+    indices, best = _select.topk(table, as_k(k, table.shape[1]))
     return TopK(indices[0], best[0]) if single else TopK(indices, best)
 
 
@@ -70,7 +70,7 @@ def merge_topk(parts: Sequence[TopK], k: int) -> TopK:
     parts : sequence of TopK
         At least one; all for the same queries, each of any width. Ids are of one kind.
     k : int
-        How many, >= 0.
+        How many, >= 0; may exceed the entries of the parts by up to 2²⁰.
 
     Returns
     -------
@@ -93,11 +93,11 @@ def merge_topk(parts: Sequence[TopK], k: int) -> TopK:
     between them then goes by each one's own numbers. O(n p k log(p k)) for p parts. Safe to call
     from several threads.
     """
-    count = as_count("k", k)
     single = _check_parts(parts)
     ids = np.concatenate([np.atleast_2d(part.ids) for part in parts], axis=1)
     ordinals = _stack([part.ordinals for part in parts], np.int64)
     scores = _stack([part.scores for part in parts], np.float32)
+    count = as_k(k, ids.shape[1])
     keys = ids if ids.dtype != object else _number_strings(ids)
     at = _select.merge(scores, ordinals, np.ascontiguousarray(keys), count)
     padded = at < 0
