@@ -17,10 +17,14 @@ from recengine.retrieval._generation import Generation
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """A sorted list per query: query i owns ordinals[indptr[i]:indptr[i + 1]]."""
+    """A sorted list per query: query i owns ordinals[indptr[i]:indptr[i + 1]].
+
+    `longest` is the length of the longest list as it was given.
+    """
 
     indptr: Int64Array
     ordinals: Int64Array
+    longest: int = 0
 
 
 def exclusions(
@@ -43,14 +47,16 @@ def id_lists(
 ) -> Lists:
     """Map id arrays, one per query (the bare array for one query), to sorted, distinct ordinals."""
     arrays = [lists] if single else _per_query(name, lists, n_queries)
-    ordinals = [_distinct_ordinals(generation, name, array) for array in arrays]
+    ids = [as_ids(name, array) for array in arrays]
+    ordinals = [_distinct_ordinals(generation, part) for part in ids]
     indptr = np.zeros(n_queries + 1, np.int64)
     np.cumsum([len(part) for part in ordinals], out=indptr[1:])
-    return Lists(indptr, np.concatenate(ordinals) if ordinals else np.empty(0, np.int64))
+    joined = np.concatenate(ordinals) if ordinals else np.empty(0, np.int64)
+    return Lists(indptr, joined, max(map(len, ids), default=0))
 
 
-def _distinct_ordinals(generation: Generation, name: str, ids: Any) -> Int64Array:
-    ordinals = np.unique(generation.ordinals_of(as_ids(name, ids)))
+def _distinct_ordinals(generation: Generation, ids: IdArray) -> Int64Array:
+    ordinals = np.unique(generation.ordinals_of(ids))
     return ordinals[1:] if len(ordinals) and ordinals[0] < 0 else ordinals
 
 

@@ -296,11 +296,8 @@ class FlatIndex:
         table, single = as_queries("queries", queries, dim=generation.dim)
         threads = 1 if num_threads is None else as_count("num_threads", num_threads, minimum=1)
         lists = _id_lists.id_lists(generation, "candidates", candidates, len(table), single=single)
-        if k is None:
-            given = [candidates] if single else candidates
-            count = max((len(entry) for entry in given), default=0)
-        else:
-            count = as_k(k, max(generation.n_ordinals, len(lists.ordinals)))
+        most = max(generation.n_ordinals, lists.longest)
+        count = lists.longest if k is None else as_k(k, most)
         boost = None if bias is None else _bias.by_ordinal(bias, generation)
         ordinals, scores = _request.rank(
             generation, table, lists.indptr, lists.ordinals, count, bias=boost, num_threads=threads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,12 +62,12 @@ def _as_scores(value: Any) -> tuple[Float32Array, bool]:
     return (table[None, :], True) if table.ndim == 1 else (table, False)
 
 
-def merge_topk(parts: Sequence[TopK], k: int) -> TopK:
+def merge_topk(parts: Iterable[TopK], k: int) -> TopK:
     """Merge answers over parts of a catalogue into the best k of the whole.
 
     Parameters
     ----------
-    parts : sequence of TopK
+    parts : iterable of TopK
         At least one; all for the same queries, each of any width. Ids are of one kind.
     k : int
         How many, >= 0; may exceed the entries of the parts by up to 2²⁰.
@@ -93,10 +93,11 @@ def merge_topk(parts: Sequence[TopK], k: int) -> TopK:
     between them then goes by each one's own numbers. O(n p k log(p k)) for p parts. Safe to call
     from several threads.
     """
-    single = _check_parts(parts)
-    ids = np.concatenate([np.atleast_2d(part.ids) for part in parts], axis=1)
-    ordinals = _stack([part.ordinals for part in parts], np.int64)
-    scores = _stack([part.scores for part in parts], np.float32)
+    given = _as_parts(parts)
+    single = given[0].ids.ndim == 1
+    ids = np.concatenate([np.atleast_2d(part.ids) for part in given], axis=1)
+    ordinals = _stack([part.ordinals for part in given], np.int64)
+    scores = _stack([part.scores for part in given], np.float32)
     count = as_k(k, ids.shape[1])
     keys = ids if ids.dtype != object else _number_strings(ids)
     at = _select.merge(scores, ordinals, np.ascontiguousarray(keys), count)
@@ -107,13 +108,16 @@ def merge_topk(parts: Sequence[TopK], k: int) -> TopK:
         pick(ordinals, at, padded, -1),
     )
     out_ids, out_scores, out_ordinals = (array[0] for array in merged) if single else merged
-    partial = any(part.partial for part in parts)
+    partial = any(part.partial for part in given)
     return TopK(out_ids, out_scores, ordinals=out_ordinals, partial=partial)
 
 
-def _check_parts(parts: Sequence[TopK]) -> bool:
-    """Return whether the parts answer a single query (1-D)."""
-    if not len(parts):
+def _as_parts(value: Any) -> list[TopK]:
+    """Return the parts as a list, after checking that they fit together."""
+    if isinstance(value, TopK) or not isinstance(value, Iterable):
+        raise TypeError(f"parts must be a list of TopK, got {type(value).__name__}")
+    parts = list(value)
+    if not parts:
         raise ValueError("parts must hold at least one TopK, got 0")
     for part in parts:
         if not isinstance(part, TopK):
@@ -129,7 +133,7 @@ def _check_parts(parts: Sequence[TopK]) -> bool:
     if kinds not in ({np.dtype(np.int64)}, {np.dtype(object)}):
         names = ", ".join(sorted(str(kind) for kind in kinds))
         raise TypeError(f"parts must hold ids of one kind, int64 or str, got {names}")
-    return parts[0].ids.ndim == 1
+    return parts
 
 
 def _stack(arrays: Sequence[Any], dtype: Any) -> Any:

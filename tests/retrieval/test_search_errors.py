@@ -196,6 +196,15 @@ def test_rank_refuses(queries, candidates, k, error, message):
         index().rank(queries, candidates, k)
 
 
+def test_rank_reads_candidates_of_any_iterable_once():
+    want = index().rank(np.ones(4), [7, 5, 5])
+    got = index().rank(np.ones(4), (item for item in (7, 5, 5)))
+    assert got.ids.tolist() == want.ids.tolist() == [5, 7, -1]
+    for several in ((ids for ids in ([5], [6])), [[5], (item for item in [6])]):
+        with pytest.raises(TypeError, match=r"candidates must .*got .*generator"):
+            index().rank(np.ones((2, 4)), several)
+
+
 @pytest.mark.parametrize(
     ("ids", "vectors", "error", "message"),
     [

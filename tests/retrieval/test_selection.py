@@ -113,6 +113,11 @@ def test_merge_is_partial_where_a_part_is():
     assert rec.merge_topk(parts, 1).partial
 
 
+def test_merge_reads_any_iterable_once():
+    parts = [topk_of([1, 3], [1.0, 0.5]), topk_of([2], [2.0])]
+    oracles.assert_same_topk(rec.merge_topk(iter(parts), 3), rec.merge_topk(parts, 3))
+
+
 @settings(max_examples=100)
 @given(st.integers(1, 5), st.integers(0, 40), st.integers(0, 60), st.integers(0, 2**32 - 1))
 def test_merge_equals_a_dictionary(n_parts, width, k, seed):
@@ -134,6 +139,9 @@ def test_merge_equals_a_dictionary(n_parts, width, k, seed):
     ("parts", "error", "message"),
     [
         ([], ValueError, r"parts must hold at least one TopK"),
+        (iter([]), ValueError, r"parts must hold at least one TopK"),
+        (None, TypeError, r"parts must be a list of TopK, got NoneType"),
+        (topk_of([1], [1]), TypeError, r"parts must be a list of TopK, got TopK"),
         ([([1], [1.0])], TypeError, r"parts must hold TopK, got tuple"),
         ([topk_of([1], [1]), topk_of(["a"], [1], ordinals=np.array([0]))], TypeError, r"one kind"),
         ([topk_of(["a"], [1])], TypeError, r"parts must carry int64 ordinals, got object"),
