@@ -82,7 +82,7 @@ def merge_topk(parts: Iterable[TopK], k: int) -> TopK:
     Raises
     ------
     ValueError
-        No parts, different numbers of queries, k < 0.
+        No parts, different numbers of queries, a score that is NaN, k < 0.
     TypeError
         A part that is not a `TopK`, ids of mixed kinds, ordinals that are not int64.
 
@@ -126,6 +126,10 @@ def _as_parts(value: Any) -> list[TopK]:
             raise TypeError(f"parts must carry int64 ordinals, got {part.ordinals.dtype}")
         if part.ids.shape != part.scores.shape or part.ids.shape != part.ordinals.shape:
             raise ValueError("parts must hold ids, scores and ordinals of one shape")
+        if part.scores.dtype.kind not in "fiu":
+            raise TypeError(f"parts must hold scores of real numbers, got {part.scores.dtype}")
+        if np.isnan(part.scores).any():
+            raise ValueError("parts must hold scores that are not NaN, got nan")
     shapes = {part.ids.shape[:-1] for part in parts}
     if len(shapes) > 1:
         raise ValueError(f"parts must answer the same queries, got batches {sorted(shapes)}")

@@ -146,6 +146,13 @@ def test_merge_equals_a_dictionary(n_parts, width, k, seed):
         ([topk_of([1], [1]), topk_of(["a"], [1], ordinals=np.array([0]))], TypeError, r"one kind"),
         ([topk_of(["a"], [1])], TypeError, r"parts must carry int64 ordinals, got object"),
         ([topk_of([1], [1]), topk_of([[1]], [[1]])], ValueError, r"must answer the same queries"),
+        ([topk_of([1, 2], [1, np.nan])], ValueError, r"parts must hold scores that are not NaN"),
+        (
+            [topk_of([1], [1]), topk_of([2], [np.nan], ordinals=np.array([-1]))],
+            ValueError,
+            r"parts must hold scores that are not NaN",
+        ),
+        ([rec.TopK(np.array([1]), np.array(["a"]))], TypeError, r"scores of real numbers, got <U1"),
         ([topk_of([1, 2], [1])], ValueError, r"ids, scores and ordinals of one shape"),
     ],
 )
