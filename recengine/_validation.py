@@ -80,6 +80,14 @@ def as_matrix(
     return check_finite(name, matrix)
 
 
+def as_vector(name: str, value: Any, n_entries: int) -> Float32Array:
+    """Return `value` as finite float32 (`n_entries`,); the same memory where it can be."""
+    array = _as_float32(name, value)
+    if array.shape != (n_entries,):
+        raise ValueError(f"{name} must be 1-D of {n_entries} entries, got shape {array.shape}")
+    return check_finite(name, array)
+
+
 def as_queries(name: str, value: Any, *, dim: int) -> tuple[Float32Array, bool]:
     """Return (queries (n, dim), whether one bare vector was given)."""
     array = _as_float32(name, value)
@@ -100,7 +108,8 @@ def check_finite(name: str, array: Float32Array) -> Float32Array:
         where = np.argwhere(~np.isfinite(array))
         if len(where):
             place = tuple(int(i) for i in where[0])
-            raise ValueError(f"{name} must be finite, got {array[place]} at {place}")
+            at = place[0] if len(place) == 1 else place
+            raise ValueError(f"{name} must be finite, got {array[place]} at {at}")
     return array
 
 

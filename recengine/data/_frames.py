@@ -51,6 +51,8 @@ def resolve(
 ) -> dict[str, str]:
     """Return role → column name; optional roles that nobody has are left out."""
     present = list(available)
+    if columns is not None and not isinstance(columns, Mapping):
+        raise TypeError(f"columns must be a mapping of role to name, got {type(columns).__name__}")
     wanted = dict(columns or {})
     unknown = [role for role in wanted if role not in ROLES]
     if unknown:

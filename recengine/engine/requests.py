@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recengine._types import TopK
-from recengine._validation import as_matrix
+from recengine._validation import as_vector
 from recengine.engine import answers
 from recengine.engine.filters import ItemFilter, as_filters
 from recengine.engine.profiles import Profile, saturated
@@ -283,7 +283,7 @@ def _profile(state: State, history: Any, weights: Any) -> Profile:
     ordinals = state.catalogue.known_ordinals("history", history)
     strengths = np.ones(len(ordinals), np.float32)
     if weights is not None:
-        strengths = as_matrix("weights", np.asarray(weights)[None], dim=len(ordinals))[0]
+        strengths = as_vector("weights", weights, len(ordinals))
         if len(strengths) and strengths.min() <= 0:
             raise ValueError(f"weights must be > 0, got {strengths.min()}")
     seen, places = np.unique(ordinals, return_inverse=True)

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from recengine._types import Float32Array, Int64Array
-from recengine._validation import as_ids, as_matrix
+from recengine._validation import as_vector
 from recengine.retrieval._generation import Generation
+from recengine.retrieval._id_lists import ids_of_kind
 from recengine.retrieval._segment import Segment, frozen
 from recengine.retrieval.similarity import METRICS
 
@@ -26,10 +27,7 @@ def as_bias(value: Any, n_items: int, metric: int) -> Float32Array:
     """Return `value` as a finite, read-only bias of so many items of its own memory."""
     if metric == L2:
         raise ValueError("bias must be None under l2: its scores are distances")
-    array = np.asarray(value)
-    if array.shape != (n_items,):
-        raise ValueError(f"bias must have one entry per item ({n_items}), got shape {array.shape}")
-    checked: Float32Array = frozen(as_matrix("bias", array[None, :])[0].copy())
+    checked: Float32Array = frozen(as_vector("bias", value, n_items).copy())
     return checked
 
 
@@ -43,7 +41,7 @@ def by_ordinal(value: Any, now: Generation) -> Float32Array:
     """
     spread = np.zeros(now.n_ordinals, np.float32)
     if isinstance(value, Mapping):
-        ordinals = now.ordinals_of(as_ids("bias", list(value)))
+        ordinals = now.ordinals_of(ids_of_kind(now, "bias", list(value)))
         boosts = as_bias(list(value.values()), len(ordinals), now.metric)
         spread[ordinals[ordinals >= 0]] = boosts[ordinals >= 0]
         return spread

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from recengine._types import Int64Array
-from recengine._validation import as_ids
 from recengine.retrieval import _bits
 from recengine.retrieval._bits import Words
 from recengine.retrieval._generation import Generation
+from recengine.retrieval._id_lists import ids_of_kind
 from recengine.retrieval._segment import Segment
 from recengine.retrieval.filters import LIST_FEW, Prepared, as_predicate, known
 
@@ -76,11 +76,11 @@ def select(
         met = _bits.packed(generation.columns.matching(as_predicate(where)))
         words, ordinals = met if words is None else met & words[: len(met)], None
     if allow is not None:
-        ordinals = np.unique(known(generation, as_ids("allow", allow)))
+        ordinals = np.unique(known(generation, ids_of_kind(generation, "allow", allow)))
         if words is not None:
             ordinals, words = ordinals[_bits.has(words, ordinals)], None
     if deny is not None:
-        denied = known(generation, as_ids("deny", deny))
+        denied = known(generation, ids_of_kind(generation, "deny", deny))
         if ordinals is not None:
             ordinals = np.setdiff1d(ordinals, denied, assume_unique=True)
         if ordinals is None or words is not None:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from recengine._types import IdArray, Int64Array
-from recengine._validation import as_ids
 from recengine.data import IdMap
 from recengine.retrieval import _bits
 from recengine.retrieval._bits import Words
 from recengine.retrieval._columns import CHUNK, Chunk
 from recengine.retrieval._generation import Generation
+from recengine.retrieval._id_lists import ids_of_kind
 from recengine.retrieval._live import Live
 from recengine.retrieval._narrow import Narrow, narrowed
 from recengine.retrieval._segment import Segment
@@ -74,8 +74,8 @@ class Filter:
         if allow is None and deny is None and where is None:
             raise ValueError("filter must be given allow, deny or where")
         self._live = live
-        self._allow = None if allow is None else _kept("allow", allow)
-        self._deny = None if deny is None else _kept("deny", deny)
+        self._allow = None if allow is None else _kept(live.generation, "allow", allow)
+        self._deny = None if deny is None else _kept(live.generation, "deny", deny)
         self._where = None if where is None else as_predicate(where)
         self._prepared = self._refreshed(live.generation, None)
         self._narrow: Narrow | None = None
@@ -218,8 +218,8 @@ def as_predicate(where: Any) -> Predicate:
     return where
 
 
-def _kept(name: str, ids: Any) -> IdMap:
-    return IdMap(np.unique(as_ids(name, ids)))
+def _kept(generation: Generation, name: str, ids: Any) -> IdMap:
+    return IdMap(np.unique(ids_of_kind(generation, name, ids)))
 
 
 def known(generation: Generation, ids: IdArray) -> Int64Array:

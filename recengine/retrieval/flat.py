@@ -334,9 +334,9 @@ class FlatIndex:
         rows or 1/32 of the items; at four times that a writer waits for it, so the delta is
         bounded by that and what the call itself brings. Ids are kept for good, also deleted ones.
         """
-        names = _id_lists.distinct_ids("ids", ids)
-        table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
         generation = self._live.generation
+        names = _id_lists.distinct_ids(generation, "ids", ids)
+        table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
         boost = None if bias is None else _bias.as_bias(bias, len(names), generation.metric)
         self._live.upsert(names, table, columns, boost)
 
@@ -360,7 +360,7 @@ class FlatIndex:
         O(n) time, and n_items / 8 bytes copied a call. A compaction drops the vector; the ordinal
         is not given to another item.
         """
-        names = _id_lists.distinct_ids("ids", ids)
+        names = _id_lists.distinct_ids(self._live.generation, "ids", ids)
         self._live.delete(names)
 
     def compact(self) -> None:
@@ -391,7 +391,7 @@ class FlatIndex:
         ids : array-like (m,), integers or str
         """
         generation = self._live.generation
-        return generation.ordinals_of(as_ids("ids", ids))
+        return generation.ordinals_of(_id_lists.ids_of_kind(generation, "ids", ids))
 
     @property
     def ids(self) -> IdArray:

@@ -163,6 +163,12 @@ def test_bad_columns_are_refused(columns, message):
         Interactions.from_frame(pl.DataFrame({"uid": [1], "item_id": [2]}), columns)
 
 
+@pytest.mark.parametrize("columns", [5, "uid", ["uid"], {"uid"}])
+def test_columns_that_are_no_mapping_are_refused(columns):
+    with pytest.raises(TypeError, match="columns must be a mapping of role to name, got"):
+        Interactions.from_frame(pl.DataFrame({"user_id": [1], "item_id": [2]}), columns)
+
+
 @pytest.mark.parametrize(
     "frame", [{"user_id": [1]}, [1], pl.LazyFrame({"user_id": [1]}), pl.Series([1]), None]
 )

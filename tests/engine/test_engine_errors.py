@@ -50,7 +50,11 @@ CALLS = [
     ),
     (lambda e: e.recommend_for(["a"]), TypeError, r"history must be integers"),
     (lambda e: e.recommend_for([1], weights=[0]), ValueError, r"weights must be > 0, got 0"),
-    (lambda e: e.recommend_for([1], weights=[1, 2]), ValueError, r"weights must have 1 columns"),
+    (
+        lambda e: e.recommend_for([1], weights=[1, 2]),
+        ValueError,
+        r"weights must be 1-D of 1 ent",
+    ),
     (lambda e: e.rank(100, [1, "b"]), TypeError, r"candidate_ids must be all integers or all"),
     (lambda e: e.rank(100, [1], -2), ValueError, r"k must be >= 0, got -2"),
     (lambda e: e.rank([100], [1]), TypeError, r"user_id must be an integer or a str, got list"),

@@ -133,9 +133,10 @@ def test_bias_survives_save_and_open(vectors, bias, tmp_path):
 @pytest.mark.parametrize(
     ("bias", "error", "message"),
     [
-        ([1.0] * 3, ValueError, r"bias must have one entry per item \(4\), got shape \(3,\)"),
-        ([[1.0] * 4], ValueError, r"bias must have one entry per item \(4\), got shape \(1, 4\)"),
-        ([1.0, np.nan, 0, 0], ValueError, "bias must be finite, got nan"),
+        ([1.0] * 3, ValueError, r"bias must be 1-D of 4 entries, got shape \(3,\)"),
+        ([[1.0] * 4], ValueError, r"bias must be 1-D of 4 entries, got shape \(1, 4\)"),
+        ([1.0, np.nan, 0, 0], ValueError, "bias must be finite, got nan at 1$"),
+        ([[1.0], [1.0, 2.0]], ValueError, "bias must be an array, got rows of different"),
         ([1e39, 0, 0, 0], ValueError, "bias must fit float32, got 1e"),
         (["1", "2", "3", "4"], TypeError, "bias must hold real numbers"),
     ],
@@ -166,5 +167,5 @@ def test_l2_refuses_a_bias():
 
 def test_bias_by_id_refuses_ids_of_the_other_kind():
     index = rec.FlatIndex(np.eye(2), metric="dot")
-    with pytest.raises(TypeError, match="ids must be integers as in the map, got str"):
+    with pytest.raises(TypeError, match="bias must be integers as in the index, got 'a'"):
         index.search(np.ones(2), bias={"a": 1.0})

@@ -154,7 +154,7 @@ def test_filter_serves_a_reader_that_is_behind(index):
             TypeError,
             "must be made by recengine.where, got dict",
         ),
-        ({"allow": ["a"]}, TypeError, "ids must be integers as in the map, got str"),
+        ({"allow": ["a"]}, TypeError, "allow must be integers as in the index, got 'a'"),
         ({"deny": [-1]}, ValueError, "deny must not contain -1"),
         ({"allow": "abc"}, TypeError, "allow must be a sequence of ids, got str"),
     ],

@@ -96,7 +96,7 @@ def test_constructor_refuses(call, error, message):
             (np.ones(4),),
             {"allow": ["a"]},
             TypeError,
-            r"ids must be integers as in the map, got str",
+            r"allow must be integers as in the index, got 'a'",
         ),
         ((np.ones(4),), {"allow": 5}, TypeError, r"allow must be a sequence of ids, got int"),
         ((np.ones(4),), {"deny": [[5]]}, ValueError, r"deny must be 1-D"),
@@ -183,7 +183,13 @@ def test_search_refuses(arguments, options, error, message):
     [
         (np.ones(4), 5, None, TypeError, r"candidates must be a sequence of ids, got int"),
         (np.ones(4), "ab", None, TypeError, r"candidates must be a sequence of ids, got str"),
-        (np.ones(4), ["ab"], None, TypeError, r"ids must be integers as in the map"),
+        (
+            np.ones(4),
+            ["ab"],
+            None,
+            TypeError,
+            r"candidates must be integers as in the index",
+        ),
         (np.ones((2, 4)), [[5]], None, ValueError, r"candidates must hold one id array per query"),
         (np.ones((2, 4)), [5, 6], None, TypeError, r"candidates must hold one id array per query"),
         (np.ones(4), [5, -1], None, ValueError, r"candidates must not contain -1"),
@@ -213,7 +219,7 @@ def test_rank_reads_candidates_of_any_iterable_once():
         ([8, 8], np.ones((2, 4)), ValueError, r"ids must be distinct, got 8 twice"),
         ([-1], np.ones((1, 4)), ValueError, r"ids must not contain -1"),
         ([8], np.full((1, 4), NAN), ValueError, r"vectors must be finite"),
-        (["a"], np.ones((1, 4)), TypeError, r"ids must be integers as in the map, got str"),
+        (["a"], np.ones((1, 4)), TypeError, r"ids must be integers as in the index, got 'a'"),
         (8, np.ones((1, 4)), TypeError, r"ids must be a sequence of ids, got int"),
     ],
 )
@@ -230,7 +236,7 @@ def test_upsert_refuses_and_changes_nothing(ids, vectors, error, message):
     [
         ([5, 9], rec.UnknownItemError, r"ids must be in the index, got 9"),
         ([5, 5], ValueError, r"ids must be distinct, got 5 twice"),
-        (["a"], TypeError, r"ids must be integers as in the map"),
+        (["a"], TypeError, r"ids must be integers as in the index, got 'a'"),
         (5, TypeError, r"ids must be a sequence of ids, got int"),
     ],
 )
@@ -243,11 +249,17 @@ def test_delete_refuses_and_changes_nothing(ids, error, message):
 
 def test_str_index_refuses_int_ids():
     target = index("abc")
-    for call in (
-        lambda: target.search(np.ones(4), allow=[1]),
-        lambda: target.search(np.ones(4), exclude=[1]),
-        lambda: target.upsert([1], np.ones((1, 4))),
-        lambda: target.ordinals([1]),
+    for name, call in (
+        ("allow", lambda: target.search(np.ones(4), allow=[1])),
+        ("deny", lambda: target.search(np.ones(4), deny=[1])),
+        ("exclude", lambda: target.search(np.ones(4), exclude=[1])),
+        ("exclude", lambda: target.search(np.ones((2, 4)), exclude=[["a"], [1]])),
+        ("candidates", lambda: target.rank(np.ones(4), [1])),
+        ("deny", lambda: target.filter(deny=[1])),
+        ("bias", lambda: target.search(np.ones(4), bias={1: 2.0})),
+        ("ids", lambda: target.upsert([1], np.ones((1, 4)))),
+        ("ids", lambda: target.delete([1])),
+        ("ids", lambda: target.ordinals([1])),
     ):
-        with pytest.raises(TypeError, match="ids must be str as in the map, got int"):
+        with pytest.raises(TypeError, match=f"^{name} must be strings as in the index, got 1$"):
             call()
