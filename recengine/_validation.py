@@ -118,7 +118,7 @@ def _as_float32(name: str, value: Any) -> Float32Array:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} must be an array, got rows of different lengths") from None
-    _refuse_masked(name, value)
+    refuse_masked(name, value)
     if array.dtype.kind not in "fiu" or array.dtype.itemsize > 8:
         if array.size == 0 and array.dtype.kind in "fO":
             array = array.astype(np.float32)
@@ -134,7 +134,7 @@ def _as_float32(name: str, value: Any) -> Float32Array:
     return np.ascontiguousarray(converted)
 
 
-def _refuse_masked(name: str, value: Any) -> None:
+def refuse_masked(name: str, value: Any) -> None:
     """Refuse entries that a masked array hides: they would be read as if they were there."""
     if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
         raise ValueError(f"{name} must not be masked, got {np.sum(value.mask)} masked entries")
@@ -144,10 +144,11 @@ def as_ids(name: str, value: Any) -> IdArray:
     """Return ids as a 1-D array: int64 without −1, or object holding str."""
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{name} must be a sequence of ids, got {type(value).__name__}")
-    array = value if isinstance(value, np.ndarray) else np.array(list(value), dtype=object)
+    is_array = isinstance(value, np.ndarray)
+    array = np.asarray(value) if is_array else np.array(list(value), dtype=object)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
-    _refuse_masked(name, value)
+    refuse_masked(name, value)
     if array.dtype == np.float64 and len(array) == 0:  # what np.array([]) is
         return np.empty(0, np.int64)
     if array.dtype.kind in "UT":
@@ -181,6 +182,7 @@ def _as_int64_ids(name: str, array: Any) -> Int64Array:
 
 def as_indices(name: str, value: Any, *, size: int) -> Int64Array:
     """Return row numbers as int64, each in [0, `size`)."""
+    refuse_masked(name, value)
     array = np.asarray(value)
     if array.size == 0:
         return np.empty(0, np.int64)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import IdArray, Int64Array
+from recengine._validation import refuse_masked
 from recengine.data import IdMap
 from recengine.engine.identity import as_id_list
 
@@ -105,7 +106,8 @@ def _from_series(series: Any) -> NDArray[Any]:
 
 
 def _as_column(label: str, values: Any, n_rows: int) -> NDArray[Any]:
-    column = values if isinstance(values, np.ndarray) else _from_list(values)
+    refuse_masked(label, values)
+    column = np.asarray(values) if isinstance(values, np.ndarray) else _from_list(values)
     if column.shape != (n_rows,):
         raise ValueError(f"{label} must be 1-D with {n_rows} rows, got shape {column.shape}")
     if column.dtype.kind in "biuf":

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array, Int64Array
+from recengine._validation import refuse_masked
 
 _MAX_COLUMNS = np.iinfo(np.int32).max
 
@@ -108,6 +109,7 @@ def merged_events(
     if weights is None:
         given = np.ones(len(indices), np.float32)
     else:
+        refuse_masked("weights", weights)
         given = np.asarray(weights)
         if given.shape != indices.shape:
             raise ValueError(f"weights must have shape {indices.shape}, got {given.shape}")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float64Array, Int64Array
+from recengine._validation import refuse_masked
 
 # What a column may hold, and how it is stored: the first is that of an empty column.
 DTYPES: dict[str, tuple[type[np.generic], ...]] = {
@@ -144,7 +145,8 @@ def _from_series(label: str, series: Any) -> Cells:
 def _from_array(label: str, values: Any) -> Cells:
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise TypeError(f"{label} must be an array, got {type(values).__name__}")
-    array = values if isinstance(values, np.ndarray) else _objects(list(values))
+    refuse_masked(label, values)
+    array = np.asarray(values) if isinstance(values, np.ndarray) else _objects(list(values))
     if array.ndim != 1:
         raise ValueError(f"{label} must be 1-D, got shape {array.shape}")
     return _typed(label, array)

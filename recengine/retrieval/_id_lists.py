@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from recengine._types import IdArray, Int64Array
-from recengine._validation import as_ids
+from recengine._validation import as_ids, refuse_masked
 from recengine.retrieval._generation import Generation
 
 
@@ -115,6 +115,7 @@ def _sorted_within(starts: Int64Array, ordinals: Int64Array) -> Int64Array:
 
 
 def _as_int64(name: str, value: Any) -> Int64Array:
+    refuse_masked(name, value)
     array = np.asarray(value)
     if array.ndim != 1 or (array.dtype.kind not in "iu" and array.size):
         raise TypeError(f"{name} must be 1-D integers, got {array.dtype} of shape {array.shape}")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from recengine._types import PADDING_ID, Float32Array, IdArray, Int64Array, TopK
-from recengine._validation import as_k
+from recengine._validation import as_k, refuse_masked
 from recengine.retrieval import _select
 
 
@@ -47,6 +47,7 @@ def topk(scores: Any, k: int) -> TopK:
 
 
 def _as_scores(value: Any) -> tuple[Float32Array, bool]:
+    refuse_masked("scores", value)
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"scores must hold real numbers, got dtype {array.dtype}")
