@@ -140,10 +140,21 @@ def refuse_masked(name: str, value: Any) -> None:
         raise ValueError(f"{name} must not be masked, got {np.sum(value.mask)} masked entries")
 
 
-def as_ids(name: str, value: Any) -> IdArray:
-    """Return ids as a 1-D array: int64 without −1, or object holding str."""
+def refuse_set(name: str, value: Any) -> None:
+    """Refuse a set where entry i belongs to something else's entry i: it has no order."""
+    if isinstance(value, set | frozenset):
+        raise TypeError(f"{name} must be in order, got a {type(value).__name__}, which has none")
+
+
+def as_ids(name: str, value: Any, *, ordered: bool = True) -> IdArray:
+    """Return ids as a 1-D array: int64 without −1, or object holding str.
+
+    A set is refused unless `ordered` is False.
+    """
     if isinstance(value, str | bytes) or not hasattr(value, "__iter__"):
         raise TypeError(f"{name} must be a sequence of ids, got {type(value).__name__}")
+    if ordered:
+        refuse_set(name, value)
     is_array = isinstance(value, np.ndarray)
     array = np.asarray(value) if is_array else np.array(list(value), dtype=object)
     if array.ndim != 1:

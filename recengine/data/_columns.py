@@ -7,7 +7,7 @@ kind that cannot be meant (fractions for ids, text for weights) is refused as a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -16,6 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from recengine._validation import refuse_set
 
 Mask: TypeAlias = NDArray[np.bool_]
 INT64_MAX = np.iinfo(np.int64).max
@@ -112,15 +114,18 @@ def _start(name: str, raw: Any, null: Mask | None) -> tuple[NDArray[Any], Mask]:
         hidden = np.ma.getmaskarray(raw)
         null = hidden if null is None else null | hidden
         raw = raw.data
-    array = raw if isinstance(raw, np.ndarray) else _as_array(raw)
+    array = raw if isinstance(raw, np.ndarray) else _as_array(name, raw)
     if array.ndim != 1:
         raise ValueError(f"{name} must be 1-D, got shape {array.shape}")
     return array, np.zeros(len(array), bool) if null is None else null
 
 
-def _as_array(raw: Any) -> NDArray[Any]:
+def _as_array(name: str, raw: Any) -> NDArray[Any]:
     if hasattr(raw, "__array__"):
         return np.asarray(raw)
+    if isinstance(raw, str | bytes) or not isinstance(raw, Iterable):
+        raise TypeError(f"{name} must be an array or a list, got {type(raw).__name__}")
+    refuse_set(name, raw)
     entries = list(raw)
     return np.fromiter(entries, dtype=object, count=len(entries))
 

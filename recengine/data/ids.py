@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recengine._types import IdArray, Int64Array
-from recengine._validation import as_choice, as_ids
+from recengine._validation import as_choice, as_ids, refuse_set
 from recengine.data._id_tables import IntTable, StrTable
 
 _INT64 = np.iinfo(np.int64)
@@ -158,6 +158,7 @@ class IdMap:
 
 def _as_query(ids: Any, *, wants_str: bool | None) -> IdArray:
     """Return ids to look up, padding allowed, as int64 or object; `wants_str` None takes either."""
+    refuse_set("ids", ids)
     array = ids if isinstance(ids, np.ndarray) else np.array(list(ids), dtype=object)
     if array.ndim != 1:
         raise ValueError(f"ids must be 1-D, got shape {array.shape}")

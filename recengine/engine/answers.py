@@ -92,7 +92,7 @@ def for_candidates(
     """Answer `Engine.rank`."""
     as_choice("on_unknown", on_unknown, ON_UNKNOWN)
     user = state.user(user_id)
-    ordinals = state.catalogue.ordinals("candidate_ids", candidate_ids)
+    ordinals = state.catalogue.ordinals("candidate_ids", candidate_ids, ordered=False)
     most = max(len(ordinals), len(state.catalogue.items))
     count = len(ordinals) if k is None else as_k(k, most)
     queries, known = describe(state.weighted, [state.profiles.get(user)], request)

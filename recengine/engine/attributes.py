@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import IdArray, Int64Array
-from recengine._validation import refuse_masked
+from recengine._validation import refuse_masked, refuse_set
 from recengine.data import IdMap
 from recengine.engine.identity import as_id_list
 
@@ -107,6 +107,9 @@ def _from_series(series: Any) -> NDArray[Any]:
 
 def _as_column(label: str, values: Any, n_rows: int) -> NDArray[Any]:
     refuse_masked(label, values)
+    refuse_set(label, values)
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(f"{label} must be an array or a list, got {type(values).__name__}")
     column = np.asarray(values) if isinstance(values, np.ndarray) else _from_list(values)
     if column.shape != (n_rows,):
         raise ValueError(f"{label} must be 1-D with {n_rows} rows, got shape {column.shape}")

@@ -58,19 +58,21 @@ class Catalogue:
             raise UnknownItemError(f"{name} must be in the catalogue, got {key!r}")
         return ordinal
 
-    def ordinals(self, name: str, item_ids: Any) -> Int64Array:
+    def ordinals(self, name: str, item_ids: Any, *, ordered: bool = True) -> Int64Array:
         """Return ordinals in the order of `item_ids`; −1 for those that are not there."""
-        ids = as_id_list(name, item_ids, self.is_str)
+        return self._find(as_id_list(name, item_ids, self.is_str, ordered=ordered))
+
+    def _find(self, ids: IdArray) -> Int64Array:
         if not len(ids) or not len(self.items):
             return np.full(len(ids), -1, np.int64)
         ordinals = self.items.indices(ids, missing="mark")
         return np.where((ordinals >= 0) & self.alive[ordinals], ordinals, -1)
 
-    def known_ordinals(self, name: str, item_ids: Any) -> Int64Array:
+    def known_ordinals(self, name: str, item_ids: Any, *, ordered: bool = True) -> Int64Array:
         """Return ordinals in the order of `item_ids`; `UnknownItemError` names the missing."""
-        ordinals = self.ordinals(name, item_ids)
+        ids = as_id_list(name, item_ids, self.is_str, ordered=ordered)
+        ordinals = self._find(ids)
         if (ordinals < 0).any():
-            ids = as_id_list(name, item_ids, self.is_str)
             missing = ids[ordinals < 0].tolist()
             shown = ", ".join(map(repr, missing[:5])) + (", ..." if len(missing) > 5 else "")
             raise UnknownItemError(

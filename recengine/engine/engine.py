@@ -206,7 +206,7 @@ class Engine(Requests, Contents):
         O(n_items).
         """
         with self._writer:
-            ordinals = self._state.catalogue.known_ordinals("ids", ids)
+            ordinals = self._state.catalogue.known_ordinals("ids", ids, ordered=False)
             if len(ordinals):
                 self._state = without_items(self._state, np.unique(ordinals))
 

@@ -123,7 +123,7 @@ class ItemFilter:
 
 
 def _kept(name: str, ids: Any, is_str: bool | None) -> IdArray:
-    return as_id_list(name, ids, is_str).copy()
+    return as_id_list(name, ids, is_str, ordered=False).copy()
 
 
 def _mask(catalogue: Catalogue, name: str, ids: IdArray) -> NDArray[np.bool_]:
@@ -171,5 +171,5 @@ def as_filters(
 
 
 def _present(state: State, name: str, ids: Any) -> Int64Array:
-    ordinals = state.catalogue.ordinals(name, ids)
+    ordinals = state.catalogue.ordinals(name, ids, ordered=False)
     return ordinals[ordinals >= 0]

@@ -37,11 +37,11 @@ def as_id(name: str, value: Any, is_str: bool | None) -> ItemId:
     return number
 
 
-def as_id_list(name: str, value: Any, is_str: bool | None) -> IdArray:
+def as_id_list(name: str, value: Any, is_str: bool | None, *, ordered: bool = True) -> IdArray:
     """Return many ids as `as_ids` does, of the kind the engine holds."""
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a sequence of ids, got {type(value).__name__}")
-    ids = as_ids(name, value)
+    ids = as_ids(name, value, ordered=ordered)
     if len(ids) and is_str is not None and (ids.dtype == object) != is_str:
         expected = "strings" if is_str else "integers"
         raise TypeError(f"{name} must be {expected}, as the engine's ids are, got {ids[0]!r}")

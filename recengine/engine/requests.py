@@ -280,7 +280,7 @@ class Requests:
 
 def _profile(state: State, history: Any, weights: Any) -> Profile:
     """Return the profile of a history: distinct ordinals ascending, weights added up."""
-    ordinals = state.catalogue.known_ordinals("history", history)
+    ordinals = state.catalogue.known_ordinals("history", history, ordered=weights is not None)
     strengths = np.ones(len(ordinals), np.float32)
     if weights is not None:
         strengths = as_vector("weights", weights, len(ordinals))

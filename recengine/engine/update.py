@@ -6,6 +6,7 @@ of the old one never sees the new one half made.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array, IdArray, Int64Array, ItemId
-from recengine._validation import as_matrix
+from recengine._validation import as_matrix, refuse_set
 from recengine.engine.attributes import Columns
 from recengine.engine.profiles import EMPTY
 from recengine.engine.sources import ModelSource
@@ -86,8 +87,17 @@ def new_vectors(state: State, n: int, texts: Any, vectors: Any) -> NDArray[np.fl
         raise ValueError(f"one of texts and vectors must be given, got {' and '.join(given) or 0}")
     if vectors is not None:
         return as_matrix("vectors", vectors, dim=state.content.vectors.shape[1], n_rows=n)
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-        raise TypeError("texts must be a sequence of str")
+    return state.encoder.encode(_as_texts(texts, n))
+
+
+def _as_texts(value: Any, n: int) -> list[str]:
+    refuse_set("texts", value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise TypeError(f"texts must be a sequence of str, got {type(value).__name__}")
+    texts = list(value)
+    for text in texts:
+        if not isinstance(text, str):
+            raise TypeError(f"texts must be a sequence of str, got an entry {text!r}")
     if len(texts) != n:
         raise ValueError(f"texts must have one entry per id ({n}), got {len(texts)}")
-    return state.encoder.encode(list(texts))
+    return texts

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float64Array, Int64Array
-from recengine._validation import refuse_masked
+from recengine._validation import refuse_masked, refuse_set
 
 # What a column may hold, and how it is stored: the first is that of an empty column.
 DTYPES: dict[str, tuple[type[np.generic], ...]] = {
@@ -146,6 +146,7 @@ def _from_array(label: str, values: Any) -> Cells:
     if isinstance(values, str | bytes) or not hasattr(values, "__len__"):
         raise TypeError(f"{label} must be an array, got {type(values).__name__}")
     refuse_masked(label, values)
+    refuse_set(label, values)
     array = np.asarray(values) if isinstance(values, np.ndarray) else _objects(list(values))
     if array.ndim != 1:
         raise ValueError(f"{label} must be 1-D, got shape {array.shape}")

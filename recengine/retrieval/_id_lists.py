@@ -47,7 +47,7 @@ def id_lists(
 ) -> Lists:
     """Map id arrays, one per query (the bare array for one query), to sorted, distinct ordinals."""
     arrays = [lists] if single else _per_query(name, lists, n_queries)
-    ids = [ids_of_kind(generation, name, array) for array in arrays]
+    ids = [ids_of_kind(generation, name, array, ordered=False) for array in arrays]
     ordinals = [_distinct_ordinals(generation, part) for part in ids]
     indptr = np.zeros(n_queries + 1, np.int64)
     np.cumsum([len(part) for part in ordinals], out=indptr[1:])
@@ -122,18 +122,18 @@ def _as_int64(name: str, value: Any) -> Int64Array:
     return np.ascontiguousarray(array, np.int64)
 
 
-def ids_of_kind(generation: Generation, name: str, value: Any) -> IdArray:
-    """Return ids, refusing those of another kind than the index holds."""
-    ids = as_ids(name, value)
+def ids_of_kind(generation: Generation, name: str, value: Any, *, ordered: bool = True) -> IdArray:
+    """Return ids, refusing those of another kind than the index holds, and sets if `ordered`."""
+    ids = as_ids(name, value, ordered=ordered)
     if len(ids) and generation.n_ordinals and ids.dtype != generation.book.dtype:
         kind = "strings" if generation.book.dtype == object else "integers"
         raise TypeError(f"{name} must be {kind} as in the index, got {ids.tolist()[0]!r}")
     return ids
 
 
-def distinct_ids(generation: Generation, name: str, value: Any) -> IdArray:
-    """Return ids, refusing any that is there twice."""
-    ids = ids_of_kind(generation, name, value)
+def distinct_ids(generation: Generation, name: str, value: Any, *, ordered: bool = True) -> IdArray:
+    """Return ids, refusing any that is there twice, and sets if `ordered`."""
+    ids = ids_of_kind(generation, name, value, ordered=ordered)
     distinct, counts = np.unique(ids, return_counts=True)
     if len(distinct) != len(ids):
         twins = distinct[counts > 1].tolist()

@@ -76,11 +76,13 @@ def select(
         met = _bits.packed(generation.columns.matching(as_predicate(where)))
         words, ordinals = met if words is None else met & words[: len(met)], None
     if allow is not None:
-        ordinals = np.unique(known(generation, ids_of_kind(generation, "allow", allow)))
+        ordinals = np.unique(
+            known(generation, ids_of_kind(generation, "allow", allow, ordered=False))
+        )
         if words is not None:
             ordinals, words = ordinals[_bits.has(words, ordinals)], None
     if deny is not None:
-        denied = known(generation, ids_of_kind(generation, "deny", deny))
+        denied = known(generation, ids_of_kind(generation, "deny", deny, ordered=False))
         if ordinals is not None:
             ordinals = np.setdiff1d(ordinals, denied, assume_unique=True)
         if ordinals is None or words is not None:

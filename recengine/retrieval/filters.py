@@ -219,7 +219,7 @@ def as_predicate(where: Any) -> Predicate:
 
 
 def _kept(generation: Generation, name: str, ids: Any) -> IdMap:
-    return IdMap(np.unique(ids_of_kind(generation, name, ids)))
+    return IdMap(np.unique(ids_of_kind(generation, name, ids, ordered=False)))
 
 
 def known(generation: Generation, ids: IdArray) -> Int64Array:

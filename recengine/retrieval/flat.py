@@ -360,7 +360,7 @@ class FlatIndex:
         O(n) time, and n_items / 8 bytes copied a call. A compaction drops the vector; the ordinal
         is not given to another item.
         """
-        names = _id_lists.distinct_ids(self._live.generation, "ids", ids)
+        names = _id_lists.distinct_ids(self._live.generation, "ids", ids, ordered=False)
         self._live.delete(names)
 
     def compact(self) -> None:
