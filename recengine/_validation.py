@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,27 @@ def refuse_set(name: str, value: Any) -> None:
         raise TypeError(f"{name} must be in order, got a {type(value).__name__}, which has none")
 
 
+def check_text(name: str, texts: Iterable[str]) -> None:
+    """Refuse text that no file can hold: lone surrogates."""
+    entries = texts.tolist() if isinstance(texts, np.ndarray) else list(texts)
+    joined = "".join(entries)
+    if joined.isascii():
+        return
+    try:
+        joined.encode()
+    except UnicodeEncodeError:
+        lone = next(text for text in entries if not _is_utf8(text))
+        raise ValueError(f"{name} must be text that UTF-8 can hold, got {lone!r}") from None
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def as_ids(name: str, value: Any, *, ordered: bool = True) -> IdArray:
     """Return ids as a 1-D array: int64 without −1, or object holding str.
 
@@ -163,6 +184,7 @@ def as_ids(name: str, value: Any, *, ordered: bool = True) -> IdArray:
     if array.dtype == np.float64 and len(array) == 0:  # what np.array([]) is
         return np.empty(0, np.int64)
     if array.dtype.kind in "UT":
+        check_text(name, array)
         return array.astype(object)
     if array.dtype.kind in "iu":
         return _as_int64_ids(name, array)
@@ -170,6 +192,7 @@ def as_ids(name: str, value: Any, *, ordered: bool = True) -> IdArray:
         raise TypeError(f"{name} must be integers or strings, got dtype {array.dtype}")
     kinds = {type(entry) for entry in array}
     if all(issubclass(kind, str) for kind in kinds) and kinds:
+        check_text(name, array)
         return array
     if all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
         if len(array) == 0:

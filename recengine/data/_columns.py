@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recengine._validation import refuse_set
+from recengine._validation import check_text, refuse_set
 
 Mask: TypeAlias = NDArray[np.bool_]
 INT64_MAX = np.iinfo(np.int64).max
@@ -51,6 +51,7 @@ def id_column(name: str, raw: Any, null: Mask | None = None) -> Column:
     array, missing = _start(name, raw, null)
     kind = array.dtype.kind
     if kind in "UT":
+        check_text(name, array)
         return Column(array.astype(object), missing, np.zeros(len(array), bool))
     if kind == "O":
         return _object_ids(name, array, missing)
@@ -143,6 +144,7 @@ def _object_ids(name: str, array: NDArray[Any], missing: Mask) -> Column:
     if all(issubclass(kind, str) for kind in kinds):
         values = array.copy()
         values[missing] = ""
+        check_text(name, values)
         return Column(values, missing, no_flaw)
     if all(issubclass(kind, int | np.integer) and kind is not bool for kind in kinds):
         numbers = [0 if gone else entry for entry, gone in zip(entries, missing, strict=True)]

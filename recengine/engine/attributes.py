@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import IdArray, Int64Array
-from recengine._validation import refuse_masked, refuse_set
+from recengine._validation import check_text, refuse_masked, refuse_set
 from recengine.data import IdMap
 from recengine.engine.identity import as_id_list
 
@@ -120,6 +120,7 @@ def _as_column(label: str, values: Any, n_rows: int) -> NDArray[Any]:
         for entry in column:
             if entry is not None and not isinstance(entry, str):
                 raise TypeError(f"{label} must hold numbers or str, got {type(entry).__name__}")
+        check_text(label, (entry for entry in column if entry is not None))
         return column
     raise TypeError(f"{label} must hold numbers or str, got dtype {column.dtype}")
 

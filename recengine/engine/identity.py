@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from recengine._types import PADDING_ID, IdArray, ItemId
-from recengine._validation import as_ids
+from recengine._validation import as_ids, check_text
 
 
 def as_id(name: str, value: Any, is_str: bool | None) -> ItemId:
@@ -24,6 +24,7 @@ def as_id(name: str, value: Any, is_str: bool | None) -> ItemId:
     if isinstance(value, str):
         if is_str is False:
             raise TypeError(f"{name} must be an integer, as the engine's ids are, got {value!r}")
+        check_text(name, (value,))
         return str(value)
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be an integer or a str, got {type(value).__name__}")

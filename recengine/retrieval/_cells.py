@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float64Array, Int64Array
-from recengine._validation import refuse_masked, refuse_set
+from recengine._validation import check_text, refuse_masked, refuse_set
 
 # What a column may hold, and how it is stored: the first is that of an empty column.
 DTYPES: dict[str, tuple[type[np.generic], ...]] = {
@@ -163,6 +163,7 @@ def _typed(label: str, array: NDArray[Any]) -> Cells:
     """Return an array of any dtype as cells of one kind."""
     everything = np.ones(len(array), bool)
     if array.dtype.kind in "UT":
+        check_text(label, array)
         return Cells("str", array.astype(object), everything)
     if array.dtype.kind == "O":
         return _from_objects(label, array)
@@ -184,6 +185,7 @@ def _from_objects(label: str, array: NDArray[Any]) -> Cells:
     held = array[present].tolist()
     kinds = {_kind_of(entry) for entry in held}
     if kinds <= {"str"}:
+        check_text(label, held)
         return Cells("str", array, present)
     if kinds == {"bool"}:
         return Cells("bool", _scattered(np.array(held, bool), present), present)
