@@ -38,7 +38,14 @@ class Objective:
     exponent: float
 
     def ridges(self, counts: Int64Array, n_other: int) -> Float64Array:
-        """Return the ridge of rows with `counts` entries each, float64."""
+        """Return the ridge of rows with `counts` entries each, float64; refuses an overflow."""
         sizes = counts + self.unobserved_weight * n_other
-        ridges: Float64Array = self.regularization * np.power(sizes, self.exponent)
+        with np.errstate(over="ignore", invalid="ignore"):
+            ridges: Float64Array = self.regularization * np.power(sizes, self.exponent)
+        finite = np.isfinite(ridges)
+        if not finite.all():
+            raise ValueError(
+                f"frequency_exponent must keep regularization * {sizes[~finite][0]:g} ** "
+                f"frequency_exponent within float64, got {self.exponent:g}"
+            )
         return ridges

@@ -166,11 +166,14 @@ class ALS:
         Raises
         ------
         TypeError
-            `matrix` is not sparse or does not hold real numbers.
+            `matrix` is not sparse or does not hold real numbers; `progress` is not a bool.
         ValueError
             A weight is negative or not finite, `init` has the wrong shape, or a system cannot be
-            solved (only where `regularization` is about 0). The model is unchanged then.
+            solved (only where `regularization` is about 0, or `frequency_exponent` so large that
+            it overflows). The model is unchanged then.
         """
+        if not isinstance(progress, bool | np.bool_):
+            raise TypeError(f"progress must be a bool, got {type(progress).__name__}")
         likes = as_likes(matrix, self.alpha)
         users, items = initial_factors(
             self.objective, likes.shape, self.factors, init, self.random_state

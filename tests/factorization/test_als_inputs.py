@@ -229,3 +229,27 @@ def test_a_matrix_that_points_outside_of_itself_is_refused(
     for refuse in (model.fit, model.loss):
         with pytest.raises(ValueError, match=message):
             refuse(broken)
+
+
+@pytest.mark.parametrize("regularization", [0.01, 0.0])
+def test_an_exponent_that_overflows_is_refused_without_a_warning(
+    dense: Any, regularization: float
+) -> None:
+    model = ALS(
+        2,
+        objective="ials",
+        frequency_exponent=5000,
+        regularization=regularization,
+        iterations=1,
+        num_threads=1,
+    )
+    with pytest.raises(ValueError, match=r"frequency_exponent must keep regularization \* .* 5000"):
+        model.fit(sparse.csr_array(dense))
+    with pytest.raises(NotFittedError):
+        model.fold_in([0])
+
+
+@pytest.mark.parametrize("progress", ["x", 1, None])
+def test_progress_is_a_bool(dense: Any, progress: Any) -> None:
+    with pytest.raises(TypeError, match="progress must be a bool, got"):
+        ALS(2, iterations=1).fit(sparse.csr_array(dense), progress=progress)
