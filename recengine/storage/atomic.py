@@ -30,7 +30,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Raises
     ------
     OSError
-        Whatever the system reports, a full disk for example. `path` is then as it was.
+        Whatever the system reports, a full disk for example, with the path it is about. `path` is
+        then as it was. Also where there is something at `path` that is no file, a device say.
 
     Notes
     -----
@@ -40,6 +41,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     Two writers of one path do not disturb each other; the last to finish wins.
     """
     target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        code = errno.EISDIR if target.is_dir() else errno.EINVAL
+        raise OSError(code, os.strerror(code), str(target))
     aside = target.with_name(f".recengine-{secrets.token_hex(8)}.tmp")
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -53,12 +57,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
                     # A folder descriptor makes Python call linkat, which follows /proc's link.
                     os.link(f"/proc/self/fd/{descriptor}", aside.name, dst_dir_fd=folder)
             aside.replace(target)
-        except BaseException:
+        except BaseException as error:
             aside.unlink(missing_ok=True)
+            if isinstance(error, OSError) and (told := _about(target, aside, error)):
+                raise told from error
             raise
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _about(target: Path, aside: Path, error: OSError) -> OSError | None:
+    """Return an error of the new file as one of `target`; None for what names another path."""
+    if error.filename is None and error.errno is None:  # NumPy's, for a write that was cut short
+        return OSError(f"{error}: {str(target)!r}") if type(error) is OSError else None
+    mine = (None, str(aside), aside.name)
+    if error.filename in mine or str(error.filename).startswith("/proc/self/fd/"):
+        return OSError(error.errno, error.strerror, str(target))
+    return None
 
 
 def _open_aside(folder: Path, aside: Path) -> tuple[int, bool]:

@@ -63,10 +63,45 @@ def test_error_of_the_system_leaves_the_old_file(saved, monkeypatch, call):
         raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(call, full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(OSError, match="no space left") as caught:
         write(saved, NEW)
     monkeypatch.undo()
     assert_old(saved)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(saved))
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (OSError(errno.EIO, "i/o error"), "[Errno 5] i/o error: '{}'"),
+        (OSError("8 requested and 2 written"), "8 requested and 2 written: '{}'"),
+        (OSError(errno.ENOENT, "gone", "/another"), "[Errno 2] gone: '/another'"),
+        (TimeoutError("too late"), "too late"),
+    ],
+)
+def test_an_error_names_the_path_unless_it_names_another(saved, error, shown):
+    with pytest.raises(type(error)) as caught, atomic.replacing(saved):
+        raise error
+    assert str(caught.value) == shown.format(saved)
+    assert_old(saved)
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path):
+    pipe, folder = tmp_path / "pipe", tmp_path / "folder"
+    os.mkfifo(pipe)
+    folder.mkdir()
+    for path, code in ((pipe, errno.EINVAL), (folder, errno.EISDIR)):
+        with pytest.raises(OSError) as caught:
+            write(path, NEW)
+        assert (caught.value.errno, caught.value.filename) == (code, str(path))
+    assert pipe.is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        write(tmp_path / "nowhere" / "a.rec", NEW)
+    assert caught.value.filename == str(tmp_path / "nowhere")
 
 
 def test_file_system_without_unnamed_files_is_served(saved, monkeypatch):
@@ -121,10 +156,10 @@ def test_full_disk_leaves_the_old_file(tmp_path, named):
     try:
         save(np.arange(100_000))
     except OSError as error:
-        print("refused", error.errno)
+        print("refused", error.errno, error.filename)
     """
     done = child(saved, code, named=named)
-    assert done.stdout.split() == ["refused", str(errno.EFBIG)], done.stderr
+    assert done.stdout.split() == ["refused", str(errno.EFBIG), str(saved)], done.stderr
     assert_old(saved)
 
 
