@@ -31,6 +31,27 @@ def search(level, metric, queries, vectors, k, **options):
     return by_codes
 
 
+def panel_facts(codes, n):
+    """Return views (inverse_step, bias: (n_panels, 32); bounds: (n_panels, 2, 8)) of a code table.
+
+    `bounds` holds, of the fine and of the coarse grid, the largest residual, length, 1 / step and
+    |bias| and the smallest 1 / step of each panel.
+    """
+    n_panels = -(-n // 32)
+    tail = codes["high"].reshape(n_panels, -1)[:, -320:].view(np.float32)
+    return tail[:, :32], tail[:, 32:64], tail[:, 64:].reshape(n_panels, 2, 8)
+
+
+def signed_codes(codes, n, dim):
+    """Return the codes (n, 8 * pairs) of a code table, joined from their planes."""
+    n_panels, pairs = -(-n // 32), -(-dim // 8)
+    high = codes["high"].reshape(n_panels, -1)[:, :-320]
+    low = codes["low"].reshape(n_panels, -1)
+    groups = np.stack([(high & 15) << 4 | low & 15, high & 240 | low >> 4], axis=1)
+    groups = groups.reshape(n_panels, 2, pairs, 32, 4)
+    return groups.transpose(0, 3, 2, 1, 4).reshape(-1, pairs * 8).astype(np.int64)[:n] - 128
+
+
 def words(allowed):
     """Pack booleans (n,) into the uint64 mask of the kernels."""
     bits = np.zeros(-(-len(allowed) // 64) * 64, bool)

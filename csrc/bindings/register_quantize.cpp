@@ -117,18 +117,17 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
   const int64_t n_panels = (n + kPanelRows - 1) / kPanelRows;
   const int64_t slots = n_panels * kPanelRows;
   const int64_t n_chunks = (n + kChunkRows - 1) / kChunkRows;
-  py::array_t<uint8_t> panels = aligned_bytes(slots * code_groups(dim) * 4);
-  py::array_t<float> inverse_step(slots);
-  py::array_t<float> bias(slots);
-  py::array_t<float> residual(slots);
-  py::array_t<float> length(slots);
-  py::array_t<float> panel_bounds({n_panels, int64_t{4}});
+  const int64_t pairs = code_pairs(dim);
+  py::array_t<uint8_t> high = aligned_bytes(n_panels * high_stride(pairs));
+  py::array_t<uint8_t> low = aligned_bytes(n_panels * pairs * kPanelBytes);
+  py::array_t<float> residual({int64_t{2}, slots});
+  py::array_t<float> length({int64_t{2}, slots});
   DoubleArray mean_out(dim);
   double unit = 1;
   Work work{{vectors.data(), sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n, dim,
              static_cast<Metric>(metric)},
-            {panels.mutable_data(), inverse_step.mutable_data(), bias.mutable_data(),
-             residual.mutable_data(), length.mutable_data(), panel_bounds.mutable_data()},
+            {high.mutable_data(), low.mutable_data(), residual.mutable_data(),
+             length.mutable_data(), slots},
             {},
             n_panels};
   {
@@ -144,12 +143,10 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
     std::copy(mean.begin(), mean.end(), mean_out.mutable_data());
   }
   py::dict codes;
-  codes["panels"] = panels;
-  codes["inverse_step"] = inverse_step;
-  codes["bias"] = bias;
+  codes["high"] = high;
+  codes["low"] = low;
   codes["residual"] = residual;
   codes["length"] = length;
-  codes["panel_bounds"] = panel_bounds;
   codes["mean"] = mean_out;
   codes["unit"] = unit;
   if (order) codes["order"] = *order;

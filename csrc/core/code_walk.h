@@ -9,18 +9,15 @@ namespace recengine {
 
 // A tile of queries and the table it passes over. Pointers to items are those of panel 0.
 struct CodeWalk {
-  const uint8_t* panels;
-  const float* inverse_step;
-  const float* bias;
-  const float* bounds;
+  const uint8_t* high;
+  const uint8_t* low;  // null: the coarse grid
   const float* boost;  // of panel `boost_first`, or null
   int64_t boost_first;
-  int64_t groups;
+  int64_t pairs;
   const int32_t* words;
   const CodeQueries* queries;
   int64_t n_queries;
-  bool wide;        // two digits per query: raw holds the high ones first
-  int32_t* raw;     // [24][32], 64-byte aligned
+  int32_t* raw;     // [12][32], 64-byte aligned
   uint32_t* masks;  // [12]
 };
 

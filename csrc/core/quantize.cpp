@@ -24,16 +24,16 @@ float rounded_up(double value) {
                         std::numeric_limits<float>::infinity());
 }
 
-// What one row contributes beside its codes.
+// What one row contributes beside its codes; residual and length on the fine and the coarse grid.
 struct RowFacts {
   double inverse_step = 1;
   double bias = 0;
-  double residual = 0;
-  double length = 0;
+  double residual[2] = {0, 0};
+  double length[2] = {0, 0};
 };
 
 // codes[0..dim) of one row; z is scratch.
-RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, int8_t* codes) {
+RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, uint8_t* codes) {
   const float* x = source.rows + row * source.dim;
   const double scale = row_scale(source, row);
   double largest = 0;
@@ -51,22 +51,61 @@ RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, int8_t* 
   const double step =
       static_cast<double>(static_cast<float>(std::max(largest / 126.99, kSmallestStep)));
   const double inverse = 1.0 / step;
-  double lost = 0;
+  double lost[2] = {0, 0};
   int64_t length = 0;
+  int64_t coarse_length = 0;  // of codes 2 c, which are integers
   for (int64_t j = 0; j < source.dim; ++j) {
     // Adding and taking away 1.5 * 2^52 rounds to the nearest integer.
-    const double code = (z[j] * inverse + 0x1.8p52) - 0x1.8p52;
-    const double gap = z[j] - step * code;
-    lost += gap * gap;
-    codes[j] = static_cast<int8_t>(code);
-    length += static_cast<int64_t>(codes[j]) * codes[j];
+    const double fine = (z[j] * inverse + 0x1.8p52) - 0x1.8p52;
+    const auto code = static_cast<int32_t>(fine);
+    const int32_t doubled = 2 * ((code + 128) & ~15) - 241;
+    const double gap = z[j] - step * fine;
+    const double coarse_gap = z[j] - step * (0.5 * doubled);
+    lost[0] += gap * gap;
+    lost[1] += coarse_gap * coarse_gap;
+    codes[j] = static_cast<uint8_t>(code + 128);
+    length += int64_t{code} * code;
+    coarse_length += int64_t{doubled} * doubled;
   }
   RowFacts facts;
   facts.inverse_step = inverse;
   facts.bias = (source.metric == Metric::kL2 ? -0.5 * square : along) * inverse;
-  facts.residual = std::sqrt(lost) * inverse;
-  facts.length = std::sqrt(static_cast<double>(length));
+  for (int grid = 0; grid < 2; ++grid) facts.residual[grid] = std::sqrt(lost[grid]) * inverse;
+  facts.length[0] = std::sqrt(static_cast<double>(length));
+  facts.length[1] = 0.5 * std::sqrt(static_cast<double>(coarse_length));
   return facts;
+}
+
+// Four bits of either group of each pair go to each plane.
+void put_row(const uint8_t* codes, int64_t pairs, int64_t r, uint8_t* high, uint8_t* low) {
+  for (int64_t p = 0; p < pairs; ++p) {
+    uint32_t first = 0;
+    uint32_t second = 0;
+    std::memcpy(&first, codes + 8 * p, 4);
+    std::memcpy(&second, codes + 8 * p + 4, 4);
+    const uint32_t top = ((first >> 4) & 0x0f0f0f0fU) | (second & 0xf0f0f0f0U);
+    const uint32_t rest = (first & 0x0f0f0f0fU) | ((second << 4) & 0xf0f0f0f0U);
+    std::memcpy(high + p * kPanelBytes + r * 4, &top, 4);
+    std::memcpy(low + p * kPanelBytes + r * 4, &rest, 4);
+  }
+}
+
+// Lets the bounds of a panel cover one row more.
+void widen_bounds(const RowFacts& facts, const CodeTable& table, int64_t slot, PanelFacts* panel) {
+  const int64_t r = slot % kPanelRows;
+  for (int64_t grid = 0; grid < 2; ++grid) {
+    float* bounds = panel->bounds[grid];
+    float& residual = table.residual[grid * table.slots + slot];
+    float& length = table.length[grid * table.slots + slot];
+    residual = rounded_up(facts.residual[grid]);
+    length = rounded_up(facts.length[grid]);
+    const float smallest = r == 0 ? panel->inverse_step[r] : bounds[kMinInverse];
+    bounds[kMaxResidual] = std::max(bounds[kMaxResidual], residual);
+    bounds[kMaxLength] = std::max(bounds[kMaxLength], length);
+    bounds[kMaxInverse] = std::max(bounds[kMaxInverse], panel->inverse_step[r]);
+    bounds[kMaxBias] = std::max(bounds[kMaxBias], std::fabs(panel->bias[r]));
+    bounds[kMinInverse] = std::min(smallest, panel->inverse_step[r]);
+  }
 }
 
 }  // namespace
@@ -81,38 +120,35 @@ void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum
 
 void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
                      const CodeTable& table) {
-  const int64_t groups = code_groups(source.dim);
+  const int64_t pairs = code_pairs(source.dim);
   std::vector<double> z(static_cast<size_t>(source.dim));
-  std::vector<int8_t> codes(static_cast<size_t>(groups * 4), 0);
+  std::vector<uint8_t> codes(static_cast<size_t>(pairs * 8), uint8_t{128});
   for (int64_t panel = first; panel < last; ++panel) {
-    uint8_t* bytes = table.panels + panel * groups * kPanelRows * 4;
-    float* bounds = table.panel_bounds + panel * 4;
-    std::fill_n(bounds, 4, 0.0F);
+    uint8_t* high = table.high + panel * high_stride(pairs);
+    uint8_t* low = table.low + panel * pairs * kPanelBytes;
+    PanelFacts facts{};
     for (int64_t r = 0; r < kPanelRows; ++r) {
       const int64_t slot = panel * kPanelRows + r;
-      RowFacts facts;
+      RowFacts own;
       if (slot < source.n) {
         const int64_t row = source.order == nullptr ? slot : source.order[slot];
-        facts = quantize_row(source, row, z.data(), codes.data());
+        own = quantize_row(source, row, z.data(), codes.data());
       } else {
-        std::fill(codes.begin(), codes.end(), static_cast<int8_t>(0));
+        std::fill(codes.begin(), codes.end(), uint8_t{128});
       }
-      for (int64_t g = 0; g < groups; ++g) {
-        uint32_t word = 0;
-        std::memcpy(&word, codes.data() + 4 * g, 4);
-        word ^= 0x80808080U;  // code + 128
-        std::memcpy(bytes + (g * kPanelRows + r) * 4, &word, 4);
+      put_row(codes.data(), pairs, r, high, low);
+      facts.inverse_step[r] = static_cast<float>(own.inverse_step);
+      facts.bias[r] = static_cast<float>(own.bias);
+      if (slot < source.n) {
+        widen_bounds(own, table, slot, &facts);
+      } else {
+        for (int64_t grid = 0; grid < 2; ++grid) {
+          table.residual[grid * table.slots + slot] = 0;
+          table.length[grid * table.slots + slot] = 0;
+        }
       }
-      table.inverse_step[slot] = static_cast<float>(facts.inverse_step);
-      table.bias[slot] = static_cast<float>(facts.bias);
-      table.residual[slot] = rounded_up(facts.residual);
-      table.length[slot] = rounded_up(facts.length);
-      if (slot >= source.n) continue;
-      bounds[0] = std::max(bounds[0], table.residual[slot]);
-      bounds[1] = std::max(bounds[1], table.length[slot]);
-      bounds[2] = std::max(bounds[2], table.inverse_step[slot]);
-      bounds[3] = std::max(bounds[3], std::fabs(table.bias[slot]));
     }
+    std::memcpy(high + pairs * kPanelBytes, &facts, sizeof facts);
   }
 }
 

@@ -11,14 +11,32 @@
 
 namespace recengine {
 
+// Codes lie in two planes, c + 128 = 16 h + l, four bits of a dim in each: the coarse grid reads
+// the high plane alone, h standing for c = 16 h - 120.5. A panel of the high plane is followed by
+// what else a scan reads of it, so that a query reads one stream.
+struct PanelFacts {
+  float inverse_step[kPanelRows];  // 1 / s
+  float bias[kPanelRows];          // mu'.z / s, or -|z|^2 / 2 / s under l2
+  float bounds[2][8];              // on the fine and on the coarse grid: see PanelBound
+};
+static_assert(sizeof(PanelFacts) % 64 == 0, "panels start at cache lines");
+
+// Places in PanelFacts::bounds: of all rows of a panel.
+enum PanelBound {
+  kMaxResidual,  // >= |z - s c| / s
+  kMaxLength,    // >= |c|
+  kMaxInverse,   // 1 / s
+  kMaxBias,      // |bias|
+  kMinInverse
+};
+
 // Where the codes of rows go; slots are padded to whole panels of 32.
 struct CodeTable {
-  uint8_t* panels;      // [n_panels][groups][32][4]: code + 128 of 4 dims of one row
-  float* inverse_step;  // [slots] 1 / s
-  float* bias;          // [slots] mu'.z / s, or -|z|^2 / 2 / s under l2
-  float* residual;      // [slots] >= |z - s c| / s
-  float* length;        // [slots] >= |c|
-  float* panel_bounds;  // [n_panels][4]: max residual, max length, max 1/s, max |bias|
+  uint8_t* high;    // [n_panels]: [pairs][32][4] bytes, then PanelFacts
+  uint8_t* low;     // [n_panels][pairs][32][4]
+  float* residual;  // [2][slots] >= |z - s c| / s on the fine and on the coarse grid
+  float* length;    // [2][slots] >= |c|
+  int64_t slots;
 };
 
 struct CodeSource {
@@ -32,8 +50,13 @@ struct CodeSource {
   Metric metric;
 };
 
-// Groups of 4 dims that a row of codes takes.
-inline int64_t code_groups(int64_t dim) { return (dim + 3) / 4; }
+// Pairs of groups of 4 dims that a row of codes takes: a byte holds 4 bits of either group.
+inline int64_t code_pairs(int64_t dim) { return (dim + 7) / 8; }
+
+// Bytes from one panel of the high plane to the next.
+inline int64_t high_stride(int64_t pairs) {
+  return pairs * kPanelBytes + static_cast<int64_t>(sizeof(PanelFacts));
+}
 
 // post: sum[j] += y_ij over rows [first, last), in row order. cost: one pass over the rows.
 void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum);

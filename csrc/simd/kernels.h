@@ -34,13 +34,12 @@ struct alignas(64) CodeQueries {
   float eta[16];
   float offset[16];
   float gamma[16];  // of the boost
-  float base;
 };
 
 struct CodePanel {
   const float* inverse_step;  // [32]
   const float* bias;          // [32]
-  const float* bounds;        // [4]
+  const float* bounds;        // [8], see PanelBound in core/quantize.h
   const float* boost;         // [32] added to scores, or null
 };
 
@@ -50,16 +49,18 @@ struct Kernels {
   // Query codes lie in [-query_code_max, query_code_max]: what dot_codes can add exactly.
   int32_t query_code_max;
 
-  // pre:  panel of codes + 128 as quantize.h lays them out, 64-byte aligned; 4 query codes in
-  //       queries[g*n_queries + q]; 1 <= n_queries <= 12; groups <= 16384; out 64-byte aligned.
-  // post: out[q*32 + r] = sum (code_r + 128) code_q, exact in int32.
-  void (*dot_codes)(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
-                    int32_t* out);
+  // pre:  planes of a panel as quantize.h lays them out, 64-byte aligned; 4 query codes in
+  //       queries[g*n_queries + q], g < 2 pairs; 1 <= n_queries <= 12; pairs <= 8192; out 64-byte
+  //       aligned.
+  // post: out[q*32 + r] = sum (code_r + 128) code_q, exact in int32. Without the low plane
+  //       16 h_r stands for code_r + 128.
+  void (*dot_codes)(const uint8_t* high, const uint8_t* low, const int32_t* queries, int64_t pairs,
+                    int64_t n_queries, int32_t* out);
 
-  // post: bit r of masks[q] set unless item r is dropped for query q; true if any bit is set.
-  //       Where `low` is given a query has two digits: raw counts base times.
-  bool (*code_hits)(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-                    const CodeQueries& queries, int64_t n_queries, uint32_t* masks);
+  // post: true if an item may not be dropped for some query; only then is bit r of masks[q] set
+  //       unless item r may be dropped for query q.
+  bool (*code_hits)(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+                    int64_t n_queries, uint32_t* masks);
 
   // pre:  rows[0..32) readable for `dim` floats; panel holds dim*32 floats, 64-byte aligned.
   // post: panel[j*32 + r] == rows[r][j].

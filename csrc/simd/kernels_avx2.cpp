@@ -167,10 +167,33 @@ uint32_t hits(const HitTest& test) {
 // Sums of 4 products of unsigned and signed bytes. Pairs are added in 16 bits first: with query
 // codes in [-63, 63] a pair is at most 2 * 255 * 63 = 32,130, which does not saturate.
 constexpr int32_t kQueryCodeMax = 63;
-constexpr int kCodeGroup = 3;  // 3 queries x 4 vectors of 8 items: 12 of the 16 registers
+constexpr int kCodeGroup = 3;         // 3 queries x 4 vectors of 8 items: 12 of the 16 registers
+constexpr int64_t kJoinedPairs = 32;  // 8 KB of codes
+
+// Codes of `pairs` pairs of groups out of the planes; without the low plane 16 h stands for them.
+template <bool kFine>
+void unpack_codes(const uint8_t* high, const uint8_t* low, int64_t pairs, uint8_t* codes) {
+  const __m256i upper = _mm256_set1_epi8(static_cast<char>(0xf0));
+  for (int64_t p = 0; p < pairs; ++p) {
+    for (int64_t v = 0; v < kPanelBytes; v += 32) {
+      const int64_t at = p * kPanelBytes + v;
+      const __m256i top = _mm256_load_si256(reinterpret_cast<const __m256i*>(high + at));
+      __m256i first = _mm256_and_si256(_mm256_slli_epi32(top, 4), upper);
+      __m256i second = _mm256_and_si256(top, upper);
+      if constexpr (kFine) {
+        const __m256i rest = _mm256_load_si256(reinterpret_cast<const __m256i*>(low + at));
+        first = _mm256_or_si256(first, _mm256_andnot_si256(upper, rest));
+        second = _mm256_or_si256(second, _mm256_andnot_si256(upper, _mm256_srli_epi32(rest, 4)));
+      }
+      uint8_t* out = codes + 2 * p * kPanelBytes + v;
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out), first);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out + kPanelBytes), second);
+    }
+  }
+}
 
 template <int Q>
-__attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* queries,
+__attribute__((noinline)) void code_tile(const uint8_t* codes, const int32_t* queries,
                                          int64_t groups, int64_t stride, int32_t* out) {
   __m256i sum[Q][4];
   const __m256i ones = _mm256_set1_epi16(1);
@@ -180,7 +203,7 @@ __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* qu
     for (int v = 0; v < 4; ++v) sum[q][v] = _mm256_setzero_si256();
   }
   for (int64_t g = 0; g < groups; ++g) {
-    const auto* items = reinterpret_cast<const __m256i*>(panel + g * 128);
+    const auto* items = reinterpret_cast<const __m256i*>(codes + g * kPanelBytes);
 #pragma GCC unroll 3
     for (int q = 0; q < Q; ++q) {
       const __m256i query = _mm256_set1_epi32(queries[g * stride + q]);
@@ -200,20 +223,43 @@ __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* qu
   }
 }
 
-void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
+void run_tiles(const uint8_t* codes, const int32_t* queries, int64_t groups, int64_t n_queries,
                int32_t* out) {
   for (int64_t q = 0; q < n_queries; q += kCodeGroup) {
     int32_t* sums = out + q * kPanelRows;
     switch (n_queries - q) {
       case 1:
-        code_tile<1>(panel, queries + q, groups, n_queries, sums);
+        code_tile<1>(codes, queries + q, groups, n_queries, sums);
         break;
       case 2:
-        code_tile<2>(panel, queries + q, groups, n_queries, sums);
+        code_tile<2>(codes, queries + q, groups, n_queries, sums);
         break;
       default:
-        code_tile<kCodeGroup>(panel, queries + q, groups, n_queries, sums);
+        code_tile<kCodeGroup>(codes, queries + q, groups, n_queries, sums);
     }
+  }
+}
+
+// The planes are joined a few pairs at a time, in the first-level cache, for all queries.
+void dot_codes(const uint8_t* high, const uint8_t* low, const int32_t* queries, int64_t pairs,
+               int64_t n_queries, int32_t* out) {
+  alignas(64) uint8_t codes[kJoinedPairs * 2 * kPanelBytes];
+  alignas(64) int32_t part[kTileQueries * kPanelRows];
+  for (int64_t first = 0; first == 0 || first < pairs; first += kJoinedPairs) {
+    const int64_t count = pairs - first < kJoinedPairs ? pairs - first : kJoinedPairs;
+    const int64_t at = first * kPanelBytes;
+    if (low == nullptr) {
+      unpack_codes<false>(high + at, nullptr, count, codes);
+    } else {
+      unpack_codes<true>(high + at, low + at, count, codes);
+    }
+    const int32_t* words = queries + 2 * first * n_queries;
+    if (first == 0) {
+      run_tiles(codes, words, 2 * count, n_queries, out);
+      continue;
+    }
+    run_tiles(codes, words, 2 * count, n_queries, part);
+    for (int64_t i = 0; i < n_queries * kPanelRows; ++i) out[i] += part[i];
   }
 }
 
@@ -221,17 +267,59 @@ __m256 as_floats(const int32_t* sums) {
   return _mm256_cvtepi32_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(sums)));
 }
 
-bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+// The panel's slack for all queries at once, less what the unsigned bytes added.
+void panel_slack(const CodePanel& panel, const CodeQueries& queries, float* slack) {
+  for (int64_t q = 0; q < 16; q += kLanes) {
+    const __m256 residual =
+        _mm256_mul_ps(_mm256_load_ps(queries.delta + q), _mm256_set1_ps(panel.bounds[0]));
+    const __m256 with_length = _mm256_fmadd_ps(_mm256_load_ps(queries.epsilon + q),
+                                               _mm256_set1_ps(panel.bounds[1]), residual);
+    const __m256 with_step = _mm256_fmadd_ps(_mm256_load_ps(queries.zeta + q),
+                                             _mm256_set1_ps(panel.bounds[2]), with_length);
+    const __m256 with_bias = _mm256_fmadd_ps(_mm256_load_ps(queries.eta + q),
+                                             _mm256_set1_ps(panel.bounds[3]), with_step);
+    _mm256_store_ps(slack + q, _mm256_sub_ps(with_bias, _mm256_load_ps(queries.offset + q)));
+  }
+}
+
+// What no item of the panel may exceed if all are dropped, rounded down: one integer a query
+// stands for the limits of 32 items. Beyond int32 it is the smallest, which drops nothing.
+void lowest_limits(const CodePanel& panel, const CodeQueries& queries, const float* slack,
+                   int32_t* limits) {
+  const __m256 sign = _mm256_set1_ps(-0.0F);
+  for (int64_t q = 0; q < 16; q += kLanes) {
+    const __m256 alpha = _mm256_load_ps(queries.alpha + q);
+    const __m256 beta = _mm256_andnot_ps(sign, _mm256_load_ps(queries.beta + q));
+    const __m256 limit = _mm256_min_ps(_mm256_mul_ps(alpha, _mm256_set1_ps(panel.bounds[2])),
+                                       _mm256_mul_ps(alpha, _mm256_set1_ps(panel.bounds[4])));
+    const __m256 with_bias = _mm256_fnmadd_ps(beta, _mm256_set1_ps(panel.bounds[3]), limit);
+    const __m256 whole = _mm256_floor_ps(_mm256_sub_ps(with_bias, _mm256_load_ps(slack + q)));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(limits + q), _mm256_cvtps_epi32(whole));
+  }
+}
+
+// Whether any of 32 sums exceeds the limit.
+bool exceeds(const int32_t* raw, int32_t limit) {
+  const auto* sums = reinterpret_cast<const __m256i*>(raw);
+  const __m256i low = _mm256_max_epi32(_mm256_load_si256(sums), _mm256_load_si256(sums + 1));
+  const __m256i high = _mm256_max_epi32(_mm256_load_si256(sums + 2), _mm256_load_si256(sums + 3));
+  const __m256i beyond = _mm256_cmpgt_epi32(_mm256_max_epi32(low, high), _mm256_set1_epi32(limit));
+  return _mm256_testz_si256(beyond, beyond) == 0;
+}
+
+bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+               int64_t n_queries, uint32_t* masks) {
+  alignas(32) float slacks[16];
+  alignas(32) int32_t limits[16];
+  panel_slack(panel, queries, slacks);
+  lowest_limits(panel, queries, slacks, limits);
   uint32_t any = 0;
   for (int64_t q = 0; q < n_queries; ++q) {
-    const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
-                        queries.zeta[q] * panel.bounds[2] + queries.eta[q] * panel.bounds[3] -
-                        queries.offset[q];
+    masks[q] = 0;
+    if (panel.boost == nullptr && !exceeds(raw + q * kPanelRows, limits[q])) continue;
     const __m256 alpha = _mm256_set1_ps(queries.alpha[q]);
     const __m256 beta = _mm256_set1_ps(queries.beta[q]);
-    const __m256 shift = _mm256_set1_ps(slack);
-    uint32_t mask = 0;
+    const __m256 shift = _mm256_set1_ps(slacks[q]);
     for (int64_t r = 0; r < kPanelRows; r += kLanes) {
       __m256 own = alpha;
       if (panel.boost != nullptr) {
@@ -241,16 +329,11 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
       const __m256 limit =
           _mm256_fnmadd_ps(_mm256_loadu_ps(panel.bias + r), beta,
                            _mm256_fmsub_ps(_mm256_loadu_ps(panel.inverse_step + r), own, shift));
-      __m256 sum = as_floats(raw + q * kPanelRows + r);
-      if (low != nullptr) {
-        sum =
-            _mm256_fmadd_ps(sum, _mm256_set1_ps(queries.base), as_floats(low + q * kPanelRows + r));
-      }
+      const __m256 sum = as_floats(raw + q * kPanelRows + r);
       const int hit = _mm256_movemask_ps(_mm256_cmp_ps(sum, limit, _CMP_NLE_UQ));
-      mask |= static_cast<uint32_t>(hit) << r;
+      masks[q] |= static_cast<uint32_t>(hit) << r;
     }
-    masks[q] = mask;
-    any |= mask;
+    any |= masks[q];
   }
   return any != 0;
 }

@@ -155,28 +155,70 @@ uint32_t hits(const HitTest& test) {
 
 // A few queries wait for memory: their tiles ask for what lies so many bytes ahead. Asking beyond
 // the end is harmless.
-constexpr int kStreamed = 6;
+constexpr int kStreamed = 12;
 constexpr int64_t kAhead = 8192;
 
-// Q queries against the 32 items of a panel of codes: 2 Q accumulators, all in registers.
+// The codes of a panel come from its planes as they are needed, 32 items x 4 dims at a time.
+struct CodePair {
+  __m512i low;   // items 0..15
+  __m512i high;  // items 16..31
+};
+
+// Group 2 p of pair p: the lower half of each byte. Without the low plane codes are 16 h.
+template <bool kFine>
+CodePair first_group(CodePair top, CodePair rest, __m512i upper) {
+  if constexpr (!kFine) {
+    return {_mm512_and_si512(_mm512_slli_epi32(top.low, 4), upper),
+            _mm512_and_si512(_mm512_slli_epi32(top.high, 4), upper)};
+  }
+  // 0xca: the bits of the second where the first has ones, elsewhere those of the third.
+  return {_mm512_ternarylogic_epi32(upper, _mm512_slli_epi32(top.low, 4), rest.low, 0xca),
+          _mm512_ternarylogic_epi32(upper, _mm512_slli_epi32(top.high, 4), rest.high, 0xca)};
+}
+
+// Group 2 p + 1: the upper half of each byte.
+template <bool kFine>
+CodePair second_group(CodePair top, CodePair rest, __m512i upper) {
+  if constexpr (!kFine) {
+    return {_mm512_and_si512(top.low, upper), _mm512_and_si512(top.high, upper)};
+  }
+  return {_mm512_ternarylogic_epi32(upper, top.low, _mm512_srli_epi32(rest.low, 4), 0xca),
+          _mm512_ternarylogic_epi32(upper, top.high, _mm512_srli_epi32(rest.high, 4), 0xca)};
+}
+
 template <int Q>
-__attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* queries,
-                                         int64_t groups, int32_t* out) {
+CodePair load_plane(const uint8_t* plane) {
+  if constexpr (Q <= kStreamed) {
+    _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead + 64), _MM_HINT_T0);
+  }
+  return {_mm512_load_si512(plane), _mm512_load_si512(plane + 64)};
+}
+
+// Q queries against the 32 items of a panel of codes: 2 Q accumulators, all in registers.
+template <int Q, bool kFine>
+__attribute__((noinline)) void code_tile(const uint8_t* high, const uint8_t* low,
+                                         const int32_t* queries, int64_t pairs, int32_t* out) {
   __m512i sum[Q][2];
 #pragma GCC unroll 12
   for (int q = 0; q < Q; ++q) sum[q][0] = sum[q][1] = _mm512_setzero_si512();
-  for (int64_t g = 0; g < groups; ++g) {
-    const __m512i low = _mm512_load_si512(panel + g * 128);
-    const __m512i high = _mm512_load_si512(panel + g * 128 + 64);
-    if constexpr (Q <= kStreamed) {
-      _mm_prefetch(reinterpret_cast<const char*>(panel + g * 128 + kAhead), _MM_HINT_T0);
-      _mm_prefetch(reinterpret_cast<const char*>(panel + g * 128 + kAhead + 64), _MM_HINT_T0);
-    }
+  const __m512i upper = _mm512_set1_epi8(static_cast<char>(0xf0));
+  for (int64_t p = 0; p < pairs; ++p) {
+    const CodePair top = load_plane<Q>(high + p * kPanelBytes);
+    const CodePair rest = kFine ? load_plane<Q>(low + p * kPanelBytes) : top;
+    const CodePair first = first_group<kFine>(top, rest, upper);
 #pragma GCC unroll 12
     for (int q = 0; q < Q; ++q) {
-      const __m512i query = _mm512_set1_epi32(queries[g * Q + q]);
-      sum[q][0] = _mm512_dpbusd_epi32(sum[q][0], low, query);
-      sum[q][1] = _mm512_dpbusd_epi32(sum[q][1], high, query);
+      const __m512i query = _mm512_set1_epi32(queries[2 * p * Q + q]);
+      sum[q][0] = _mm512_dpbusd_epi32(sum[q][0], first.low, query);
+      sum[q][1] = _mm512_dpbusd_epi32(sum[q][1], first.high, query);
+    }
+    const CodePair second = second_group<kFine>(top, rest, upper);
+#pragma GCC unroll 12
+    for (int q = 0; q < Q; ++q) {
+      const __m512i query = _mm512_set1_epi32(queries[(2 * p + 1) * Q + q]);
+      sum[q][0] = _mm512_dpbusd_epi32(sum[q][0], second.low, query);
+      sum[q][1] = _mm512_dpbusd_epi32(sum[q][1], second.high, query);
     }
   }
 #pragma GCC unroll 12
@@ -186,18 +228,29 @@ __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* qu
   }
 }
 
-using CodeTile = void (*)(const uint8_t*, const int32_t*, int64_t, int32_t*);
+using CodeTile = void (*)(const uint8_t*, const uint8_t*, const int32_t*, int64_t, int32_t*);
 
-void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
-               int32_t* out) {
+template <bool kFine>
+void run_tile(const uint8_t* high, const uint8_t* low, const int32_t* queries, int64_t pairs,
+              int64_t n_queries, int32_t* out) {
   static constexpr CodeTile kTiles[kTileQueries] = {
-      code_tile<1>, code_tile<2>, code_tile<3>, code_tile<4>,  code_tile<5>,  code_tile<6>,
-      code_tile<7>, code_tile<8>, code_tile<9>, code_tile<10>, code_tile<11>, code_tile<12>};
-  kTiles[n_queries - 1](panel, queries, groups, out);
+      code_tile<1, kFine>, code_tile<2, kFine>,  code_tile<3, kFine>,  code_tile<4, kFine>,
+      code_tile<5, kFine>, code_tile<6, kFine>,  code_tile<7, kFine>,  code_tile<8, kFine>,
+      code_tile<9, kFine>, code_tile<10, kFine>, code_tile<11, kFine>, code_tile<12, kFine>};
+  kTiles[n_queries - 1](high, low, queries, pairs, out);
+}
+
+void dot_codes(const uint8_t* high, const uint8_t* low, const int32_t* queries, int64_t pairs,
+               int64_t n_queries, int32_t* out) {
+  if (low == nullptr) {
+    run_tile<false>(high, low, queries, pairs, n_queries, out);
+  } else {
+    run_tile<true>(high, low, queries, pairs, n_queries, out);
+  }
 }
 
 // The panel's slack for all queries at once, less what the unsigned bytes added.
-void panel_slack(const CodePanel& panel, const CodeQueries& queries, float* slack) {
+__m512 panel_slack(const CodePanel& panel, const CodeQueries& queries) {
   const __m512 residual =
       _mm512_mul_ps(_mm512_load_ps(queries.delta), _mm512_set1_ps(panel.bounds[0]));
   const __m512 with_length =
@@ -206,64 +259,62 @@ void panel_slack(const CodePanel& panel, const CodeQueries& queries, float* slac
       _mm512_fmadd_ps(_mm512_load_ps(queries.zeta), _mm512_set1_ps(panel.bounds[2]), with_length);
   const __m512 with_bias =
       _mm512_fmadd_ps(_mm512_load_ps(queries.eta), _mm512_set1_ps(panel.bounds[3]), with_step);
-  _mm512_store_ps(slack, _mm512_sub_ps(with_bias, _mm512_load_ps(queries.offset)));
+  return _mm512_sub_ps(with_bias, _mm512_load_ps(queries.offset));
 }
 
-// Sixteen items: which of them exceed the limit of query q.
-template <bool kDigits, bool kBoost>
-__mmask16 half_hits(const int32_t* raw, const int32_t* low, const float* boost, __m512 step,
-                    __m512 bias, const CodeQueries& queries, __m512 shift, int64_t q) {
-  __m512 alpha = _mm512_set1_ps(queries.alpha[q]);
+// What the limits of a panel are made of, in registers.
+struct PanelLimits {
+  __m512 step_low, step_high;
+  __m512 bias_low, bias_high;
+};
+
+// Which of 32 items exceed the limit of query q.
+template <bool kBoost>
+__mmask32 hits_of(const int32_t* raw, const CodePanel& panel, const PanelLimits& limits,
+                  const CodeQueries& queries, const float* slack, int64_t q) {
+  __m512 alpha_low = _mm512_set1_ps(queries.alpha[q]);
+  __m512 alpha_high = alpha_low;
   if constexpr (kBoost) {
-    alpha = _mm512_fnmadd_ps(_mm512_set1_ps(queries.gamma[q]), _mm512_loadu_ps(boost), alpha);
+    const __m512 gamma = _mm512_set1_ps(queries.gamma[q]);
+    alpha_low = _mm512_fnmadd_ps(gamma, _mm512_loadu_ps(panel.boost), alpha_low);
+    alpha_high = _mm512_fnmadd_ps(gamma, _mm512_loadu_ps(panel.boost + kLanes), alpha_high);
   }
-  const __m512 limit =
-      _mm512_fnmadd_ps(bias, _mm512_set1_ps(queries.beta[q]), _mm512_fmsub_ps(step, alpha, shift));
-  __m512 sum = _mm512_cvtepi32_ps(_mm512_load_si512(raw));
-  if constexpr (kDigits) {
-    sum = _mm512_fmadd_ps(sum, _mm512_set1_ps(queries.base),
-                          _mm512_cvtepi32_ps(_mm512_load_si512(low)));
-  }
-  return _mm512_cmp_ps_mask(sum, limit, _CMP_NLE_UQ);
+  const __m512 shift = _mm512_set1_ps(slack[q]);
+  const __m512 beta = _mm512_set1_ps(queries.beta[q]);
+  const int32_t* sums = raw + q * kPanelRows;
+  const __m512 low =
+      _mm512_fnmadd_ps(limits.bias_low, beta, _mm512_fmsub_ps(limits.step_low, alpha_low, shift));
+  const __m512 high = _mm512_fnmadd_ps(limits.bias_high, beta,
+                                       _mm512_fmsub_ps(limits.step_high, alpha_high, shift));
+  const __mmask16 first =
+      _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), low, _CMP_NLE_UQ);
+  const __mmask16 second =
+      _mm512_cmp_ps_mask(_mm512_cvtepi32_ps(_mm512_load_si512(sums + kLanes)), high, _CMP_NLE_UQ);
+  return _mm512_kunpackw(second, first);
 }
 
-template <bool kDigits, bool kBoost>
-bool panel_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-                const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+template <bool kBoost>
+bool panel_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+                int64_t n_queries, uint32_t* masks) {
   alignas(64) float slack[16];
-  panel_slack(panel, queries, slack);
-  const __m512 step_low = _mm512_loadu_ps(panel.inverse_step);
-  const __m512 step_high = _mm512_loadu_ps(panel.inverse_step + kLanes);
-  const __m512 bias_low = _mm512_loadu_ps(panel.bias);
-  const __m512 bias_high = _mm512_loadu_ps(panel.bias + kLanes);
-  uint32_t any = 0;
+  _mm512_store_ps(slack, panel_slack(panel, queries));
+  const PanelLimits limits = {_mm512_load_ps(panel.inverse_step),
+                              _mm512_load_ps(panel.inverse_step + kLanes),
+                              _mm512_load_ps(panel.bias), _mm512_load_ps(panel.bias + kLanes)};
+  __mmask32 any = 0;
 #pragma GCC unroll 4
   for (int64_t q = 0; q < n_queries; ++q) {
-    const __m512 shift = _mm512_set1_ps(slack[q]);
-    const int64_t at = q * kPanelRows;
-    const __mmask16 first = half_hits<kDigits, kBoost>(raw + at, low + at, panel.boost, step_low,
-                                                       bias_low, queries, shift, q);
-    const __mmask16 second =
-        half_hits<kDigits, kBoost>(raw + at + kLanes, low + at + kLanes, panel.boost + kLanes,
-                                   step_high, bias_high, queries, shift, q);
-    masks[q] = _mm512_kunpackw(second, first);
-    any |= masks[q];
+    const __mmask32 hits = hits_of<kBoost>(raw, panel, limits, queries, slack, q);
+    _store_mask32(masks + q, hits);
+    any = _kor_mask32(any, hits);
   }
   return any != 0;
 }
 
-bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
-  if (low == nullptr && panel.boost == nullptr) {
-    return panel_hits<false, false>(raw, raw, panel, queries, n_queries, masks);
-  }
-  if (low == nullptr) {
-    return panel_hits<false, true>(raw, raw, panel, queries, n_queries, masks);
-  }
-  if (panel.boost == nullptr) {
-    return panel_hits<true, false>(raw, low, panel, queries, n_queries, masks);
-  }
-  return panel_hits<true, true>(raw, low, panel, queries, n_queries, masks);
+bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+               int64_t n_queries, uint32_t* masks) {
+  return panel.boost == nullptr ? panel_hits<false>(raw, panel, queries, n_queries, masks)
+                                : panel_hits<true>(raw, panel, queries, n_queries, masks);
 }
 
 struct CanonicalDot {

@@ -13,8 +13,9 @@ namespace recengine {
 namespace {
 
 constexpr int64_t kLanes = 4;
-constexpr int kVectors = 8;  // of 4 items: a panel
-constexpr int kGroup = 3;    // 3 queries x 8 vectors of items: 24 of the 32 registers
+constexpr int kVectors = 8;           // of 4 items: a panel
+constexpr int kGroup = 3;             // 3 queries x 8 vectors of items: 24 of the 32 registers
+constexpr int64_t kJoinedPairs = 32;  // 8 KB of codes
 
 void pack_panel(const float* const* rows, int64_t dim, float* panel) {
   int64_t j = 0;
@@ -152,6 +153,25 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
+// Codes of `pairs` pairs of groups out of the planes; without the low plane 16 h stands for them.
+template <bool kFine>
+void unpack_codes(const uint8_t* high, const uint8_t* low, int64_t pairs, uint8_t* codes) {
+  for (int64_t p = 0; p < pairs; ++p) {
+    for (int64_t v = 0; v < kPanelBytes; v += 16) {
+      const uint8x16_t top = vld1q_u8(high + p * kPanelBytes + v);
+      uint8x16_t first = vshlq_n_u8(top, 4);
+      uint8x16_t second = vandq_u8(top, vdupq_n_u8(0xf0));
+      if constexpr (kFine) {
+        const uint8x16_t rest = vld1q_u8(low + p * kPanelBytes + v);
+        first = vorrq_u8(first, vandq_u8(rest, vdupq_n_u8(0x0f)));
+        second = vorrq_u8(second, vshrq_n_u8(rest, 4));
+      }
+      vst1q_u8(codes + 2 * p * kPanelBytes + v, first);
+      vst1q_u8(codes + (2 * p + 1) * kPanelBytes + v, second);
+    }
+  }
+}
+
 // -128 times the sum of a query's codes, in every lane: what signed items leave out.
 int32x4_t missing(const int32_t* queries, int64_t groups, int64_t stride) {
   int32x4_t sum = vdupq_n_s32(0);
@@ -173,7 +193,7 @@ int8x16_t load_lanes(const int32_t* queries) {
 
 // Items are made signed again: code = (code + 128) - 128.
 template <int Q>
-__attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* queries,
+__attribute__((noinline)) void code_tile(const uint8_t* codes, const int32_t* queries,
                                          int64_t groups, int64_t stride, int32_t* out) {
   int32x4_t sum[Q][kVectors];
   const uint8x16_t sign = vdupq_n_u8(0x80);
@@ -186,7 +206,7 @@ __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* qu
     const int8x16_t query = load_lanes<Q>(queries + g * stride);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const uint8x16_t stored = vld1q_u8(panel + g * 128 + v * 16);
+      const uint8x16_t stored = vld1q_u8(codes + g * kPanelBytes + v * 16);
       const int8x16_t item = vreinterpretq_s8_u8(veorq_u8(stored, sign));
       sum[0][v] = vdotq_laneq_s32(sum[0][v], item, query, 0);
       if constexpr (Q > 1) sum[1][v] = vdotq_laneq_s32(sum[1][v], item, query, 1);
@@ -205,25 +225,48 @@ __attribute__((noinline)) void code_tile(const uint8_t* panel, const int32_t* qu
   }
 }
 
-void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
+void run_tiles(const uint8_t* codes, const int32_t* queries, int64_t groups, int64_t n_queries,
                int32_t* out) {
   for (int64_t q = 0; q < n_queries; q += kGroup) {
     int32_t* sums = out + q * kPanelRows;
     switch (n_queries - q) {
       case 1:
-        code_tile<1>(panel, queries + q, groups, n_queries, sums);
+        code_tile<1>(codes, queries + q, groups, n_queries, sums);
         break;
       case 2:
-        code_tile<2>(panel, queries + q, groups, n_queries, sums);
+        code_tile<2>(codes, queries + q, groups, n_queries, sums);
         break;
       default:
-        code_tile<kGroup>(panel, queries + q, groups, n_queries, sums);
+        code_tile<kGroup>(codes, queries + q, groups, n_queries, sums);
     }
   }
 }
 
-bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+// The planes are joined a few pairs at a time, in the first-level cache, for all queries.
+void dot_codes(const uint8_t* high, const uint8_t* low, const int32_t* queries, int64_t pairs,
+               int64_t n_queries, int32_t* out) {
+  alignas(64) uint8_t codes[kJoinedPairs * 2 * kPanelBytes];
+  alignas(64) int32_t part[kTileQueries * kPanelRows];
+  for (int64_t first = 0; first == 0 || first < pairs; first += kJoinedPairs) {
+    const int64_t count = pairs - first < kJoinedPairs ? pairs - first : kJoinedPairs;
+    const int64_t at = first * kPanelBytes;
+    if (low == nullptr) {
+      unpack_codes<false>(high + at, nullptr, count, codes);
+    } else {
+      unpack_codes<true>(high + at, low + at, count, codes);
+    }
+    const int32_t* words = queries + 2 * first * n_queries;
+    if (first == 0) {
+      run_tiles(codes, words, 2 * count, n_queries, out);
+      continue;
+    }
+    run_tiles(codes, words, 2 * count, n_queries, part);
+    for (int64_t i = 0; i < n_queries * kPanelRows; ++i) out[i] += part[i];
+  }
+}
+
+bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+               int64_t n_queries, uint32_t* masks) {
   uint32_t any = 0;
   for (int64_t q = 0; q < n_queries; ++q) {
     const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
@@ -238,10 +281,7 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
       const float32x4_t scaled = vmulq_f32(vld1q_f32(panel.inverse_step + r), alpha);
       const float32x4_t limit = vfmsq_n_f32(vsubq_f32(scaled, vdupq_n_f32(slack)),
                                             vld1q_f32(panel.bias + r), queries.beta[q]);
-      float32x4_t sum = vcvtq_f32_s32(vld1q_s32(raw + q * kPanelRows + r));
-      if (low != nullptr) {
-        sum = vfmaq_n_f32(vcvtq_f32_s32(vld1q_s32(low + q * kPanelRows + r)), sum, queries.base);
-      }
+      const float32x4_t sum = vcvtq_f32_s32(vld1q_s32(raw + q * kPanelRows + r));
       mask |= lane_bits(vmvnq_u32(vcleq_f32(sum, limit))) << r;
     }
     masks[q] = mask;

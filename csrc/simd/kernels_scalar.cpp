@@ -81,25 +81,31 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
-void dot_codes(const uint8_t* panel, const int32_t* queries, int64_t groups, int64_t n_queries,
-               int32_t* out) {
+void dot_codes(const uint8_t* high, const uint8_t* low, const int32_t* queries, int64_t pairs,
+               int64_t n_queries, int32_t* out) {
   std::memset(out, 0, static_cast<size_t>(n_queries * kPanelRows) * sizeof(int32_t));
-  for (int64_t g = 0; g < groups; ++g) {
+  for (int64_t g = 0; g < 2 * pairs; ++g) {
+    const int64_t first = g / 2 * kPanelBytes;
+    const int shift = g % 2 == 0 ? 0 : 4;
     for (int64_t q = 0; q < n_queries; ++q) {
       int8_t codes[4];
       std::memcpy(codes, queries + g * n_queries + q, 4);
       for (int64_t r = 0; r < kPanelRows; ++r) {
-        const uint8_t* item = panel + (g * kPanelRows + r) * 4;
         int32_t sum = 0;
-        for (int64_t b = 0; b < 4; ++b) sum += item[b] * codes[b];
+        for (int64_t b = 0; b < 4; ++b) {
+          const int64_t at = first + r * 4 + b;
+          int32_t item = ((high[at] >> shift) & 15) * 16;
+          if (low != nullptr) item += (low[at] >> shift) & 15;
+          sum += item * codes[b];
+        }
         out[q * kPanelRows + r] += sum;
       }
     }
   }
 }
 
-bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
-               const CodeQueries& queries, int64_t n_queries, uint32_t* masks) {
+bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+               int64_t n_queries, uint32_t* masks) {
   uint32_t any = 0;
   for (int64_t q = 0; q < n_queries; ++q) {
     const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
@@ -110,9 +116,7 @@ bool code_hits(const int32_t* raw, const int32_t* low, const CodePanel& panel,
       float alpha = queries.alpha[q];
       if (panel.boost != nullptr) alpha -= queries.gamma[q] * panel.boost[r];
       const float limit = (panel.inverse_step[r] * alpha - slack) - panel.bias[r] * queries.beta[q];
-      float sum = static_cast<float>(raw[q * kPanelRows + r]);
-      if (low != nullptr) sum = sum * queries.base + static_cast<float>(low[q * kPanelRows + r]);
-      if (!(sum <= limit)) mask |= uint32_t{1} << r;
+      if (!(static_cast<float>(raw[q * kPanelRows + r]) <= limit)) mask |= uint32_t{1} << r;
     }
     masks[q] = mask;
     any |= mask;

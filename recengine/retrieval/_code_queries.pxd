@@ -7,6 +7,9 @@ from recengine.retrieval._kernels cimport CodeQueries
 from recengine.retrieval._plan cimport Plan, Query
 
 
+cdef enum:
+    COARSE_QUERIES = 3  # so few wait for memory: they read the upper halves of the codes
+
 # An item that may belong to the answer: (- upper bound of its score in alpha's terms, row).
 ctypedef pair[double, int64_t] Found
 
@@ -15,7 +18,9 @@ cdef struct CodeQuery:
     double tau_shift
     double kappa        # float64 rounding, in units of 1 / step
     double margin       # of the test's own rounding; part of the offset
+    double total        # sum of the query's codes
     double floor        # alpha of the exact scores so far, or of min_score
+    double tie_floor    # the same for what was met before some that is scored: it may win a tie
     double alpha        # the limit of newcomers: the floor, or the k-th best lower bound
     double keep         # the limit of what is found: k others come first, though they came later
     double lowest       # beyond these lower bounds say nothing: scores are cut off there
@@ -27,15 +32,15 @@ cdef struct CodeQuery:
 
 cdef struct CodeChunk:
     int64_t n_queries
-    int64_t groups      # of 4 dims
-    bint wide           # two digits per query code
+    int64_t pairs       # of groups of 4 dims
+    bint coarse         # the scan reads the high plane alone
     int64_t capacity
     CodeQueries* tiles  # [ceil(n_queries / 12)]
     CodeQuery* queries  # [n_queries]
     int64_t* member     # [n_queries] which of the task's queries stands here
-    int32_t* words      # [tile][groups][queries of the tile, digits one after another]
+    int32_t* words      # [tile][2 pairs][queries of the tile]
     int32_t* spare      # of the same size, for retiling
-    int32_t* raw        # [24][32]
+    int32_t* raw        # [12][32]
     double* scratch     # [dim]
     float* boost        # [rows of a block], NULL without bias
     double lowest       # beyond these lower bounds say nothing: scores are cut off there
@@ -51,4 +56,5 @@ cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexc
 cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
                     int64_t q) noexcept nogil
 cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil
+cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil
 cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil

@@ -23,11 +23,12 @@ cdef extern from * nogil:
     void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
-    WIDE_QUERIES = 3     # up to so many queries are bound by memory: their codes get 16 bits
-    SPARE_FOUND = 192    # room of a query's list beyond 2 k
+    SPARE_FOUND = 160    # room of a query's list beyond 4 k: half holds what stays open
 
 cdef double TEST_ROUNDING = 2.0 ** -20
 cdef double TIE_ROUNDING = 2.0 ** -20
+cdef double FINE_OFFSET = 128.0     # what a code has more in the planes: c = (16 h + l) - 128,
+cdef double COARSE_OFFSET = 120.5   # or 16 h - 120.5 in the middle of what h stands for
 cdef double SMALLEST_EXTENT = 2.0 ** -40
 cdef double SMALLEST_STEP = 2.0 ** -30
 cdef double LARGEST_BOOST = 1e30
@@ -53,7 +54,12 @@ cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexc
 cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
                     int64_t q) noexcept nogil:
     """Let the threshold of exact scores, which may have risen, raise the limit of query q."""
-    chunk.queries[q].floor = alpha_of(plan, chunk.queries + q, threshold(plan, query))
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef float tau = threshold(plan, query)
+    coded.floor = alpha_of(plan, coded, tau)
+    coded.tie_floor = coded.floor
+    if query.count == plan.k:
+        coded.tie_floor = alpha_of(plan, coded, nextafterf(tau, -<float>INFINITY))
     raise_limit(plan, chunk, q)
 
 
@@ -74,13 +80,13 @@ cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept no
     cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
     cdef int64_t slot = q % kTileQueries
     cdef double alpha = coded.floor, bound, below
-    coded.keep = alpha
+    coded.keep = coded.tie_floor
     if coded.n_lower == plan.k and -coded.lower[0] > coded.lowest:
         bound = min(-coded.lower[0], coded.highest)
         # What lies below this does not even tie after rounding to float32.
         below = bound - TIE_ROUNDING * (fabs(bound) + fabs(coded.tau_shift))
         below -= denormal_gap(plan, coded, bound) + 2.0 ** -100
-        coded.keep = max(alpha, below)
+        coded.keep = max(coded.keep, below)
         alpha = max(alpha, bound if plan.ascending else below)
     coded.alpha = alpha
     tile.alpha[slot] = <float>alpha
@@ -125,14 +131,12 @@ cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* quer
                            int64_t q) noexcept nogil:
     cdef CodeQuery* coded = chunk.queries + q
     cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t slot = q % kTileQueries, j, code, high
+    cdef int64_t slot = q % kTileQueries, j, code
     cdef int64_t first = q - slot, tile_size = min(kTileQueries, chunk.n_queries - first)
-    cdef int64_t digits = 2 if chunk.wide else 1, sum_high = 0, sum_low = 0, total = 0
-    cdef int64_t top = plan.native.kernels.query_code_max, base = 2 * top + 1
-    cdef int64_t limit = base * top + top if chunk.wide else top
+    cdef int64_t total = 0, size = 0
     cdef double* p = chunk.scratch
     cdef double multiple, length, along, norm = 0.0, largest = 0.0, step, lost = 0.0, gap, extent
-    cdef int8_t* bytes = <int8_t*>(chunk.words + first * chunk.groups * digits)
+    cdef int8_t* bytes = <int8_t*>(chunk.words + first * 2 * chunk.pairs)
     multiple = centred(plan, q0 + q, p, &length, &along)
     for j in range(plan.dim):
         norm += p[j] * p[j]
@@ -143,29 +147,22 @@ cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* quer
         extent = max(extent, SMALLEST_EXTENT)
     if extent == 0.0:
         extent = 1.0
-    step = largest / extent / limit
+    step = largest / extent / plan.native.kernels.query_code_max
     if step < SMALLEST_STEP:
         step = SMALLEST_STEP if largest > 0.0 else 1.0
     for j in range(plan.dim):
         code = <int64_t>nearbyint(p[j] / extent / step)
         gap = p[j] / extent - step * code
         lost += gap * gap
-        high = <int64_t>nearbyint(<double>code / base) if chunk.wide else code
-        bytes[((j >> 2) * tile_size * digits + slot) * 4 + (j & 3)] = <int8_t>high
-        sum_high += high
-        total += code if code > 0 else -code
-        if chunk.wide:
-            code -= high * base
-            bytes[((j >> 2) * tile_size * digits + tile_size + slot) * 4 + (j & 3)] = <int8_t>code
-            sum_low += code
-    tile.base = base
+        bytes[((j >> 2) * tile_size + slot) * 4 + (j & 3)] = <int8_t>code
+        total += code
+        size += code if code > 0 else -code
     tile.beta[slot] = <float>(multiple / (extent * step))
     tile.delta[slot] = <float>(sqrt(norm) / extent / step * (1.0 + 2.0 * TEST_ROUNDING))
     tile.epsilon[slot] = <float>(sqrt(lost) / step * (1.0 + 2.0 * TEST_ROUNDING))
     tile.eta[slot] = <float>(fabs(multiple) / (extent * step) * 2.0 * TEST_ROUNDING)
-    coded.margin = 255.0 * total * TEST_ROUNDING
-    tile.offset[slot] = <float>(128.0 * (sum_high * (base if chunk.wide else 1) + sum_low)
-                                - coded.margin)
+    coded.margin = 255.0 * size * TEST_ROUNDING
+    coded.total = total
     set_scales(plan, coded, multiple, length, along, extent * step, extent)
     # Scores beyond float32 are all one score.
     coded.highest = alpha_of(plan, coded, FLT_MAX * (1.0 - 2.0 ** -22))
@@ -194,19 +191,18 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     """Code a chunk of queries; False where memory is short."""
     cdef int64_t n_tiles = (n_queries + kTileQueries - 1) // kTileQueries, q
     chunk.n_queries = n_queries
-    chunk.groups = (plan.dim + 3) // 4
-    chunk.wide = n_queries <= WIDE_QUERIES
+    chunk.pairs = plan.codes.pairs
     chunk.tiles = <CodeQueries*>aligned_alloc(64, n_tiles * sizeof(CodeQueries))
     chunk.queries = <CodeQuery*>calloc(n_queries, sizeof(CodeQuery))
-    chunk.words = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
+    chunk.words = <int32_t*>calloc(n_queries * 2 * chunk.pairs, 4)
     chunk.member = <int64_t*>calloc(n_queries, sizeof(int64_t))
     if plan.codes.order != NULL:
-        chunk.spare = <int32_t*>calloc(n_queries * chunk.groups * (2 if chunk.wide else 1), 4)
-    chunk.raw = <int32_t*>aligned_alloc(64, 2 * kTileQueries * kPanelRows * 4)
+        chunk.spare = <int32_t*>calloc(n_queries * 2 * chunk.pairs, 4)
+    chunk.raw = <int32_t*>aligned_alloc(64, kTileQueries * kPanelRows * 4)
     chunk.scratch = <double*>calloc(plan.dim, sizeof(double))
     if plan.bias != NULL:
         chunk.boost = <float*>malloc(block_rows * sizeof(float))
-    chunk.capacity = min(2 * plan.k + SPARE_FOUND, plan.n_positions + 1)
+    chunk.capacity = min(4 * plan.k + SPARE_FOUND, plan.n_positions + 1)
     chunk.lower = <double*>malloc(n_queries * plan.k * sizeof(double))
     chunk.found = <Found*>malloc(n_queries * chunk.capacity * sizeof(Found))
     if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.raw == NULL
@@ -220,7 +216,20 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
         chunk.queries[q].lower = chunk.lower + q * plan.k
         chunk.queries[q].found = chunk.found + q * chunk.capacity
         start_code_query(plan, chunk, queries + q, q0, q)
+    set_grid(chunk, False)
     return True
+
+
+cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil:
+    """Choose what stands for an item: its codes, or their upper four bits alone."""
+    cdef int64_t q
+    cdef double unsigned = FINE_OFFSET if not coarse else COARSE_OFFSET
+    cdef CodeQuery* coded
+    chunk.coarse = coarse
+    for q in range(chunk.n_queries):
+        coded = chunk.queries + q
+        chunk.tiles[q // kTileQueries].offset[q % kTileQueries] = <float>(
+            unsigned * coded.total - coded.margin)
 
 
 cdef void close_codes(CodeChunk* chunk) noexcept nogil:
@@ -238,7 +247,7 @@ cdef void close_codes(CodeChunk* chunk) noexcept nogil:
 
 cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil:
     """Close the ranks: queries that are not kept disappear, the rest keep their order."""
-    cdef int64_t q, to = 0, digits = 2 if chunk.wide else 1, digit, g
+    cdef int64_t q, to = 0, groups = 2 * chunk.pairs, g
     cdef int64_t old_size, new_size, old_first, new_first
     cdef CodeQueries* source
     cdef CodeQueries* target
@@ -248,12 +257,9 @@ cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept no
         old_first, new_first = q - q % kTileQueries, to - to % kTileQueries
         old_size = min(kTileQueries, chunk.n_queries - old_first)
         new_size = min(kTileQueries, n_kept - new_first)
-        for digit in range(digits):
-            for g in range(chunk.groups):
-                chunk.spare[(new_first * chunk.groups + g * new_size) * digits
-                            + digit * new_size + to - new_first] = (
-                    chunk.words[(old_first * chunk.groups + g * old_size) * digits
-                                + digit * old_size + q - old_first])
+        for g in range(groups):
+            chunk.spare[new_first * groups + g * new_size + to - new_first] = (
+                chunk.words[old_first * groups + g * old_size + q - old_first])
         source, target = chunk.tiles + q // kTileQueries, chunk.tiles + to // kTileQueries
         move_coefficients(source, q % kTileQueries, target, to % kTileQueries)
         chunk.queries[to] = chunk.queries[q]

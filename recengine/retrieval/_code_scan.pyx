@@ -3,7 +3,7 @@
 Write y for an item (cosine: x / |x|), mu for the mean of all y, z = (y - mu) unit for the centred
 item and z ~ s c for its codes, with |z - s c| and |c| kept. A query y_q (cosine: of length 1) is
 centred by the multiple A of mu that leaves it shortest, p = y_q - A mu, scaled to length 1, and
-coded likewise: p / P ~ s_q c_q. With I = c_q . c, an exact integer,
+coded likewise: p / P ~ s_q c_q. With I = c_q . c, exact in integers,
 
     (y_q . y - y_q . mu) unit / P  =  p.z / P + (A / P) mu.z
     |p.z / P - s_q s I|  <=  |z - s c| + |p / P - s_q c_q| |s c|          (Cauchy-Schwarz, twice)
@@ -16,6 +16,11 @@ cannot exceed tau: b = mu.z / s, E = |z - s c| / s and H = |c| are the item's (o
 largest), beta = A / (P s_q), delta = 1 / s_q, epsilon = |p / P - s_q c_q| / s_q are the query's and
 alpha = (tau - y_q . mu) unit / (P s_q). Under l2, -|y_q - y|^2 / 2 = p.z - |z|^2 / 2 - P^2 / 2 in
 units, which is the same form with A = 1 and b = -|z|^2 / (2 s).
+
+Codes come on two grids. On the fine one c is an integer of 8 bits; on the coarse one its upper four
+stand for it, c = 16 h - 120.5, with a residual and a length of their own. Nothing else differs. A
+few queries wait for memory, so they read the coarse grid: half the bytes, and a hundred times the
+survivors, which are still few.
 
 Centring both sides is what keeps a cone of nearly equal vectors apart; without it every item
 survives. The slack covers rounding. The test itself runs in float32: at most 8 roundings of
@@ -41,19 +46,25 @@ so may a newcomer: there the limit is lowered until what it drops does not even 
 to float32 (`_code_queries.raise_limit`). Scores cut off at the ends of float32 set no limit.
 """
 
-from libc.math cimport INFINITY, fabs, nextafterf, sqrt
-from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
-from libcpp.algorithm cimport nth_element, pop_heap, push_heap
+from libc.math cimport fabs, sqrt
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libcpp.algorithm cimport nth_element, push_heap
 
 from recengine.retrieval._code_queries cimport (
     CodeChunk,
     CodeQuery,
-    alpha_of,
     raise_limit,
     retile,
     set_floor,
 )
-from recengine.retrieval._kernels cimport CodeQueries, CodeWalk, kPanelRows, kTileQueries
+from recengine.retrieval._kernels cimport (
+    CodeQueries,
+    CodeWalk,
+    PanelFacts,
+    kPanelBytes,
+    kPanelRows,
+    kTileQueries,
+)
 from recengine.retrieval._plan cimport (
     CHUNK_QUERIES,
     Plan,
@@ -79,6 +90,12 @@ cdef inline int64_t row_of(const Plan* plan, int64_t slot) noexcept nogil:
     return max(<int64_t>0, min(plan.codes.order[slot], plan.n - 1))
 
 
+cdef inline const PanelFacts* facts_of(const Plan* plan, int64_t slot) noexcept nogil:
+    """What stands behind the codes of a slot's panel."""
+    return <const PanelFacts*>(plan.codes.high + slot // kPanelRows * plan.codes.stride
+                               + plan.codes.pairs * kPanelBytes)
+
+
 cdef inline int64_t tiles_of(int64_t n_queries) noexcept nogil:
     return (n_queries + kTileQueries - 1) // kTileQueries
 
@@ -90,9 +107,9 @@ cdef void prefetch(const Plan* plan, int64_t row) noexcept nogil:
         __builtin_prefetch(vector + line)
 
 
-cdef int64_t thin(CodeQuery* coded, int64_t first, double limit) noexcept nogil:
-    """Forget what was found from `first` on and does not reach the limit; returns what is left."""
-    cdef int64_t i, kept = first
+cdef int64_t thin(CodeQuery* coded, int64_t first, int64_t to, double limit) noexcept nogil:
+    """Move what was found from `first` on and reaches the limit to `to`; returns the list's end."""
+    cdef int64_t i, kept = to
     for i in range(first, coded.n_found):
         if not -coded.found[i].first <= limit:
             coded.found[kept] = coded.found[i]
@@ -120,19 +137,36 @@ cdef int64_t settle(const Plan* plan, CodeChunk* chunk, Query* queries,
     The k with the best upper bounds go first: their scores rule most of the others out.
     """
     cdef CodeQuery* coded = chunk.queries + q
-    cdef Query* query = queries + chunk.member[q]
-    cdef int64_t n = thin(coded, 0, coded.keep), k = plan.k, first = 0, n_scored = 0
-    cdef float worst
-    if n > k:
-        nth_element(coded.found, coded.found + k, coded.found + n)
+    cdef int64_t n = thin(coded, 0, 0, coded.keep), step = max(plan.k, STEP), first = 0, last
+    cdef int64_t n_scored = 0
+    if n > step:
+        nth_element(coded.found, coded.found + step, coded.found + n)
     while first < n:
-        n_scored += score_found(plan, coded, query, first, min(n, first + max(k, STEP)))
-        first = min(n, first + max(k, STEP))
-        if query.count == k and first < n:
-            worst = nextafterf(-query.heap[0].first, -<float>INFINITY)
-            n = thin(coded, first, alpha_of(plan, coded, worst))
+        last = min(n, first + step)
+        n_scored += score_found(plan, coded, queries + chunk.member[q], first, last)
+        set_floor(plan, chunk, queries + chunk.member[q], q)
+        first, step = last, step * 2
+        n = thin(coded, first, first, coded.keep)
     coded.n_found = 0
-    set_floor(plan, chunk, query, q)
+    return n_scored
+
+
+cdef int64_t make_room(const Plan* plan, CodeChunk* chunk, Query* queries,
+                       int64_t q) noexcept nogil:
+    """Halve a full list; returns how many items had to be scored for that.
+
+    What the limit has overtaken goes for nothing, then the best are scored: each time the limit
+    rises and more of the others need no score.
+    """
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef int64_t n = thin(coded, 0, 0, coded.keep), step = max(plan.k, STEP), n_scored = 0
+    while 2 * n > chunk.capacity:
+        step = min(step, n)
+        nth_element(coded.found, coded.found + step, coded.found + n)
+        n_scored += score_found(plan, coded, queries + chunk.member[q], 0, step)
+        set_floor(plan, chunk, queries + chunk.member[q], q)
+        n = thin(coded, step, 0, coded.keep)
+        step *= 2
     return n_scored
 
 
@@ -172,16 +206,30 @@ cdef int64_t drop_finished(const Plan* plan, CodeChunk* chunk, Query* queries,
     return n_scored
 
 
+cdef inline void replace_top(double* heap, int64_t n, double value) noexcept nogil:
+    """Put `value` in the place of the largest of a max-heap."""
+    cdef int64_t hole = 0, child = 1
+    while child < n:
+        child += child + 1 < n and heap[child + 1] > heap[child]
+        if heap[child] <= value:
+            break
+        heap[hole] = heap[child]
+        hole, child = child, 2 * child + 1
+    heap[hole] = value
+
+
 cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, int64_t slot,
                double raw, double boost, int64_t* n_scored) noexcept nogil:
     """Test an item with its own bounds, in float64; keep it and its lower bound if it survives."""
     cdef CodeQuery* coded = chunk.queries + q
     cdef const CodeQueries* tile = chunk.tiles + q // kTileQueries
     cdef int64_t i = q % kTileQueries, row
-    cdef double bias = plan.codes.bias[slot], inverse = plan.codes.inverse_step[slot], lower
+    cdef const PanelFacts* facts = facts_of(plan, slot)
+    cdef const float* bounds = facts.bounds[1 if chunk.coarse else 0]
+    cdef double bias = facts.bias[slot % kPanelRows], lower
+    cdef double inverse = facts.inverse_step[slot % kPanelRows]
     cdef double centre = raw - tile.offset[i] - coded.margin + bias * tile.beta[i]
-    cdef double slack = (<double>tile.delta[i] * plan.codes.bounds[slot // kPanelRows * 4]
-                         + <double>tile.epsilon[i] * plan.codes.bounds[slot // kPanelRows * 4 + 1]
+    cdef double slack = (<double>tile.delta[i] * bounds[0] + <double>tile.epsilon[i] * bounds[1]
                          + <double>tile.zeta[i] * inverse + <double>tile.eta[i] * fabs(bias)
                          + coded.margin)
     cdef double upper = (centre + slack) / inverse + boost * tile.gamma[i]
@@ -191,7 +239,7 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     if not allowed(plan, queries + chunk.member[q], row):
         return
     if coded.n_found == chunk.capacity:
-        n_scored[0] += settle(plan, chunk, queries, q)
+        n_scored[0] += make_room(plan, chunk, queries, q)
         if upper <= coded.alpha:
             return
     coded.found[coded.n_found].first, coded.found[coded.n_found].second = -upper, row
@@ -200,11 +248,11 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     if coded.n_lower == plan.k:
         if -lower >= coded.lower[0]:
             return
-        pop_heap(coded.lower, coded.lower + plan.k)
-        coded.n_lower -= 1
-    coded.lower[coded.n_lower] = -lower
-    coded.n_lower += 1
-    push_heap(coded.lower, coded.lower + coded.n_lower)
+        replace_top(coded.lower, plan.k, -lower)
+    else:
+        coded.lower[coded.n_lower] = -lower
+        coded.n_lower += 1
+        push_heap(coded.lower, coded.lower + coded.n_lower)
     if coded.n_lower == plan.k:
         raise_limit(plan, chunk, q)
 
@@ -231,7 +279,6 @@ cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const
     """Meet what a tile has hit in one panel of `n_rows` rows; returns how many items that were."""
     cdef int64_t q, r, n_hits = 0
     cdef uint32_t hits, valid = <uint32_t>0xffffffff
-    cdef const int32_t* low = walk.raw + walk.n_queries * kPanelRows
     cdef double raw, boost = 0.0
     if n_rows < kPanelRows:
         valid = (<uint32_t>1 << n_rows) - 1
@@ -243,8 +290,6 @@ cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const
             hits &= hits - 1
             n_hits += 1
             raw = walk.raw[q * kPanelRows + r]
-            if walk.wide:
-                raw = raw * walk.queries.base + low[q * kPanelRows + r]
             if plan.bias != NULL:
                 boost = walk.boost[(panel - walk.boost_first) * kPanelRows + r]
             meet(plan, chunk, queries, start + q, panel * kPanelRows + r, raw, boost, n_scored)
@@ -265,21 +310,21 @@ cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int6
 
     Adds to `n_scored` what had to be scored canonically on the way.
     """
-    cdef int64_t start = 0, panel, n_hits = 0, digits = 2 if chunk.wide else 1
+    cdef int64_t start = 0, panel, n_hits = 0
     cdef int64_t first_panel = first // kPanelRows, last = (end + kPanelRows - 1) // kPanelRows
     cdef uint32_t[12] masks
     cdef CodeWalk walk
-    walk.panels, walk.inverse_step = plan.codes.panels, plan.codes.inverse_step
-    walk.bias, walk.bounds = plan.codes.bias, plan.codes.bounds
+    walk.high, walk.low = plan.codes.high, plan.codes.low
+    if chunk.coarse:
+        walk.low = <const uint8_t*>NULL
     walk.boost, walk.boost_first = <const float*>NULL, first_panel
-    walk.groups, walk.wide = chunk.groups, chunk.wide
-    walk.raw, walk.masks = chunk.raw, masks
+    walk.pairs, walk.raw, walk.masks = chunk.pairs, chunk.raw, masks
     if plan.bias != NULL:
         load_boosts(plan, chunk, first, end)
         walk.boost = chunk.boost
     while start < chunk.n_queries:
         walk.n_queries = min(kTileQueries, chunk.n_queries - start)
-        walk.words = chunk.words + start * chunk.groups * digits
+        walk.words = chunk.words + start * 2 * chunk.pairs
         walk.queries = chunk.tiles + start // kTileQueries
         panel = plan.native.next_hit(plan.native.kernels[0], walk, first_panel, last)
         while panel < last:

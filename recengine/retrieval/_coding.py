@@ -40,7 +40,7 @@ def encode(
 
     Notes
     -----
-    O(n dim) time, dim + 9 bytes an item; 8 more where the codes are ordered by norm.
+    O(n dim) time, dim + 10 bytes an item; 8 more where the codes are ordered by norm.
     """
     if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
         return None

@@ -27,7 +27,6 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         float eta[16]
         float offset[16]
         float gamma[16]
-        float base
 
     cdef struct CodePanel:
         const float* inverse_step
@@ -38,9 +37,9 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
     cdef struct Kernels:
         const char* name
         int32_t query_code_max
-        void (*dot_codes)(const uint8_t* panel, const int32_t* queries, int64_t groups,
-                          int64_t n_queries, int32_t* out) noexcept nogil
-        cbool (*code_hits)(const int32_t* raw, const int32_t* low, const CodePanel& panel,
+        void (*dot_codes)(const uint8_t* high, const uint8_t* low, const int32_t* queries,
+                          int64_t pairs, int64_t n_queries, int32_t* out) noexcept nogil
+        cbool (*code_hits)(const int32_t* raw, const CodePanel& panel,
                            const CodeQueries& queries, int64_t n_queries,
                            uint32_t* masks) noexcept nogil
         void (*pack_panel)(const float** rows, int64_t dim, float* panel) noexcept nogil
@@ -57,17 +56,14 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         double (*canonical_sqdist)(const float* a, const float* b, int64_t dim) noexcept nogil
 
     cdef struct CodeWalk:
-        const uint8_t* panels
-        const float* inverse_step
-        const float* bias
-        const float* bounds
+        const uint8_t* high
+        const uint8_t* low
         const float* boost
         int64_t boost_first
-        int64_t groups
+        int64_t pairs
         const int32_t* words
         const CodeQueries* queries
         int64_t n_queries
-        cbool wide
         int32_t* raw
         uint32_t* masks
 
@@ -82,8 +78,19 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
     const char* kApiCapsule
 
 
+cdef extern from "core/quantize.h" namespace "recengine" nogil:
+    cdef struct PanelFacts:
+        float inverse_step[32]
+        float bias[32]
+        float bounds[2][8]
+
+    int64_t code_pairs(int64_t dim)
+    int64_t high_stride(int64_t pairs)
+
+
 cdef extern from "core/types.h" namespace "recengine" nogil:
     const int64_t kPanelRows
+    const int64_t kPanelBytes
     const int64_t kTileQueries
 
 

@@ -21,7 +21,7 @@ from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
 
 KIND = "flat-index"
-SCHEMA = 2  # also of what the codes mean: raise it when `_coding.encode` changes
+SCHEMA = 3  # also of what the codes mean: raise it when `_coding.encode` changes
 CODES = "codes/"
 
 

@@ -18,10 +18,10 @@ cdef enum:
 ctypedef pair[float, int64_t] Entry
 
 cdef struct CodeTable:
-    const uint8_t* panels      # [n_panels][groups][32][4], code + 128
-    const float* inverse_step  # [slots]
-    const float* bias          # [slots]
-    const float* bounds        # [n_panels][4]
+    const uint8_t* high        # [n_panels]: upper four bits of the codes, and PanelFacts
+    const uint8_t* low         # [n_panels]: lower four bits
+    int64_t pairs              # of groups of 4 dims
+    int64_t stride             # of the high plane, in bytes
     const double* mean         # [dim]
     const int64_t* order       # [n] the row of each slot, NULL where slots are rows
     const float* block_reach   # [n_panels] largest norm from this panel on; NULL without order

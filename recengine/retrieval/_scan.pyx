@@ -13,7 +13,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libcpp.algorithm cimport sort
 
-from recengine.retrieval._code_queries cimport CodeChunk, close_codes, open_codes
+from recengine.retrieval._code_queries cimport (
+    COARSE_QUERIES,
+    CodeChunk,
+    close_codes,
+    open_codes,
+    set_grid,
+)
 from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
 from recengine.retrieval._float_scan cimport FloatChunk, close_floats, open_floats, scan_floats
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTileQueries
@@ -21,6 +27,9 @@ from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
+    COARSE_CROWDED = 48      # where upper halves leave a pair for every so many rows they do not
+    COARSE_CREDIT = 512      # pay, beyond so many that every scan meets before its limit has risen:
+    FINE_BLOCKS = 16         # so many blocks are read whole, the next time twice as many
     CROWDED = 32             # a block whose codes leave one pair in so many is crowded,
     FLOAT_BLOCKS = 16        # and the next so many go by float32
 
@@ -78,6 +87,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
     cdef int64_t* rescored = plan.rescored + task
+    cdef int64_t by_fine = 0, patience = FINE_BLOCKS, debt = -COARSE_CREDIT
     if plan.codes == NULL:
         by_float = 1
     while first < end:
@@ -97,11 +107,18 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 active = codes.n_queries
                 if active == 0:
                     break
+            if codes.coarse != (active <= COARSE_QUERIES and by_fine == 0):
+                set_grid(codes, not codes.coarse)
+            by_fine -= 1 if by_fine != 0 else 0
             stop = min(end, first + code_rows)
             n_hits = scan_codes(plan, codes, queries, first, stop, rescored)
             # Early on, before tau has risen, a share of k / rows seen is met by every scan.
             share = (stop - first) * active
-            if n_hits > share // CROWDED + share * 8 * plan.k // (stop - start):
+            if codes.coarse:
+                debt += n_hits - (stop - first) // COARSE_CROWDED
+                if debt > 0:
+                    by_fine, patience, debt = patience, 2 * patience, -COARSE_CREDIT // 8
+            elif n_hits > share // CROWDED + share * 8 * plan.k // (stop - start):
                 by_float = FLOAT_BLOCKS
                 rescored[0] += settle_codes(plan, codes, queries)
         plan.scanned[task] += (stop - first) * active

@@ -9,7 +9,17 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, isnan, nextafterf
 from libc.stdint cimport int64_t, uint64_t
 
-from recengine.retrieval._kernels cimport COSINE, DOT, L2, NativeApi, kApiCapsule
+from recengine.retrieval._kernels cimport (
+    COSINE,
+    DOT,
+    L2,
+    NativeApi,
+    code_pairs,
+    high_stride,
+    kApiCapsule,
+    kPanelBytes,
+    kPanelRows,
+)
 from recengine.retrieval._float_scan cimport gamma_bound
 from recengine.retrieval._plan cimport CodeTable, Entry, Plan
 from recengine.retrieval._scan cimport collect, scan, split
@@ -208,26 +218,23 @@ def _check_bias(int metric, int64_t n, bias):
 
 
 cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
-    cdef const unsigned char[::1] panels = codes["panels"]
-    cdef const float[::1] inverse_step = codes["inverse_step"], bias = codes["bias"]
-    cdef const float[:, ::1] bounds = codes["panel_bounds"]
+    cdef const unsigned char[::1] high = codes["high"], low = codes["low"]
     cdef const double[::1] mean = codes["mean"]
-    cdef int64_t slots = (n + 31) // 32 * 32
-    if (panels.shape[0] != slots * ((dim + 3) // 4 * 4) or inverse_step.shape[0] != slots
-            or bias.shape[0] != slots
-            or bounds.shape[0] != slots // 32 or bounds.shape[1] != 4 or mean.shape[0] != dim):
+    cdef int64_t n_panels = (n + kPanelRows - 1) // kPanelRows
+    table.pairs = code_pairs(dim)
+    table.stride = high_stride(table.pairs)
+    if (high.shape[0] != n_panels * table.stride
+            or low.shape[0] != n_panels * table.pairs * kPanelBytes or mean.shape[0] != dim):
         raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
-    table.panels = &panels[0]
-    if <size_t>table.panels % 64 != 0:
+    table.high, table.low, table.mean = &high[0], &low[0], &mean[0]
+    if <size_t>table.high % 64 != 0 or <size_t>table.low % 64 != 0:
         raise ValueError("codes must start at a multiple of 64 bytes")
-    table.inverse_step, table.bias = &inverse_step[0], &bias[0]
-    table.bounds, table.mean = &bounds[0, 0], &mean[0]
     table.order, table.block_reach = <const int64_t*>NULL, <const float*>NULL
     cdef const int64_t[::1] order
     cdef const float[::1] block_reach
     if "order" in codes:
         order, block_reach = codes["order"], codes["block_reach"]
-        if order.shape[0] != n or block_reach.shape[0] != slots // 32:
+        if order.shape[0] != n or block_reach.shape[0] != n_panels:
             raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
         table.order, table.block_reach = &order[0], &block_reach[0]
     table.unit = codes["unit"]

@@ -1,4 +1,5 @@
 // The integer kernels at every level: exact sums up to the largest, and the test of what to drop.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -14,10 +15,17 @@ namespace {
 using recengine::CodePanel;
 using recengine::CodeQueries;
 using recengine::Kernels;
+using recengine::kPanelBytes;
 using recengine::kPanelRows;
 using recengine::kTileQueries;
 
 std::mt19937_64 g_random(20240608);
+
+// A panel in two planes, as quantize.h lays them out.
+struct Planes {
+  Array<uint8_t> high;
+  Array<uint8_t> low;
+};
 
 enum class Kind { kRandom, kLargest, kSmallest };
 
@@ -34,12 +42,23 @@ int8_t query_code(Kind kind, int32_t max, int64_t q) {
   return static_cast<int8_t>(q % 2 == 0 ? size : -size);
 }
 
-void check_dot_codes(const Kernels& level, int64_t groups, int64_t n_queries, Kind kind) {
-  const Array<uint8_t> panel(groups * kPanelRows * 4);
+void check_dot_codes(const Kernels& level, int64_t pairs, int64_t n_queries, Kind kind,
+                     bool coarse) {
+  const int64_t groups = 2 * pairs;
+  const Planes planes{Array<uint8_t>(pairs * kPanelBytes), Array<uint8_t>(pairs * kPanelBytes)};
   const Array<int32_t> queries(groups * n_queries, 1);
   const Array<int32_t> out(n_queries * kPanelRows);
   std::vector<int64_t> want(static_cast<size_t>(n_queries * kPanelRows), 0);
-  for (int64_t i = 0; i < groups * kPanelRows * 4; ++i) panel[i] = item_code(kind);
+  std::vector<uint8_t> codes_of(static_cast<size_t>(groups * kPanelBytes));
+  for (int64_t i = 0; i < pairs * kPanelBytes; ++i) {
+    const uint8_t first = item_code(kind);
+    const uint8_t second = item_code(kind);
+    planes.high[i] = static_cast<uint8_t>((first >> 4) | (second & 0xf0));
+    planes.low[i] = static_cast<uint8_t>((first & 0x0f) | ((second & 0x0f) << 4));
+    const auto at = static_cast<size_t>(i / kPanelBytes * 2 * kPanelBytes + i % kPanelBytes);
+    codes_of[at] = coarse ? first & 0xf0 : first;
+    codes_of[at + kPanelBytes] = coarse ? second & 0xf0 : second;
+  }
   for (int64_t g = 0; g < groups; ++g) {
     for (int64_t q = 0; q < n_queries; ++q) {
       int8_t codes[4];
@@ -48,16 +67,17 @@ void check_dot_codes(const Kernels& level, int64_t groups, int64_t n_queries, Ki
       for (int64_t r = 0; r < kPanelRows; ++r) {
         for (int64_t b = 0; b < 4; ++b) {
           want[static_cast<size_t>(q * kPanelRows + r)] +=
-              int64_t{panel[(g * kPanelRows + r) * 4 + b]} * codes[b];
+              int64_t{codes_of[static_cast<size_t>((g * kPanelRows + r) * 4 + b)]} * codes[b];
         }
       }
     }
   }
-  level.dot_codes(panel.data(), queries.data(), groups, n_queries, out.data());
+  level.dot_codes(planes.high.data(), coarse ? nullptr : planes.low.data(), queries.data(), pairs,
+                  n_queries, out.data());
   for (int64_t i = 0; i < n_queries * kPanelRows; ++i) {
     CHECK(out[i] == want[static_cast<size_t>(i)],
-          "%s dot_codes, %ld groups, %ld queries: %ld, not %ld", level.name,
-          static_cast<long>(groups), static_cast<long>(n_queries), static_cast<long>(out[i]),
+          "%s dot_codes, %ld pairs, %ld queries: %ld, not %ld", level.name,
+          static_cast<long>(pairs), static_cast<long>(n_queries), static_cast<long>(out[i]),
           static_cast<long>(want[static_cast<size_t>(i)]));
   }
 }
@@ -68,28 +88,31 @@ float small(int low, int high) {
 }
 
 // Small integers: nothing rounds, so each level must agree with the definition on the boundary too.
-void check_code_hits(const Kernels& level, int64_t n_queries, bool two_digits, bool boosted) {
+void check_code_hits(const Kernels& level, int64_t n_queries, bool rare, bool boosted) {
   const Array<int32_t> raw(n_queries * kPanelRows);
-  const Array<int32_t> low(n_queries * kPanelRows);
   const Array<float> inverse_step(kPanelRows);
   const Array<float> bias(kPanelRows);
-  const Array<float> bounds(4);
+  const Array<float> bounds(8);
   const Array<float> boost(kPanelRows);
   const Array<uint32_t> masks(n_queries);
   for (int64_t i = 0; i < n_queries * kPanelRows; ++i) {
     raw[i] = static_cast<int32_t>(small(-9, 9));
-    low[i] = static_cast<int32_t>(small(-9, 9));
   }
   for (int64_t r = 0; r < kPanelRows; ++r) {
     inverse_step[r] = small(1, 4);
     bias[r] = small(-3, 3);
     boost[r] = small(-2, 2);
   }
-  for (int64_t i = 0; i < 4; ++i) bounds[i] = small(0, 3);
+  for (int64_t i = 0; i < 2; ++i) bounds[i] = small(0, 3);
+  bounds[2] = bounds[4] = inverse_step[0];
+  bounds[3] = 3;
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    bounds[2] = std::max(bounds[2], inverse_step[r]);
+    bounds[4] = std::min(bounds[4], inverse_step[r]);
+  }
   CodeQueries in{};
-  in.base = 4;
   for (int64_t q = 0; q < n_queries; ++q) {
-    in.alpha[q] = small(-4, 9);
+    in.alpha[q] = rare ? small(20, 40) : small(-4, 9);
     in.beta[q] = small(-2, 2);
     in.delta[q] = small(0, 2);
     in.epsilon[q] = small(0, 2);
@@ -100,14 +123,13 @@ void check_code_hits(const Kernels& level, int64_t n_queries, bool two_digits, b
   }
   const CodePanel panel{inverse_step.data(), bias.data(), bounds.data(),
                         boosted ? boost.data() : nullptr};
-  const bool any = level.code_hits(raw.data(), two_digits ? low.data() : nullptr, panel, in,
-                                   n_queries, masks.data());
+  const bool any = level.code_hits(raw.data(), panel, in, n_queries, masks.data());
   bool wanted_any = false;
+  std::vector<uint32_t> wanted(static_cast<size_t>(n_queries));
   for (int64_t q = 0; q < n_queries; ++q) {
     uint32_t want = 0;
     for (int64_t r = 0; r < kPanelRows; ++r) {
-      const double sum = two_digits ? raw[q * kPanelRows + r] * 4.0 + low[q * kPanelRows + r]
-                                    : raw[q * kPanelRows + r];
+      const double sum = raw[q * kPanelRows + r];
       const double left = sum - in.offset[q] + double{in.beta[q]} * bias[r] +
                           double{in.delta[q]} * bounds[0] + double{in.epsilon[q]} * bounds[1] +
                           double{in.zeta[q]} * bounds[2] + double{in.eta[q]} * bounds[3];
@@ -115,11 +137,15 @@ void check_code_hits(const Kernels& level, int64_t n_queries, bool two_digits, b
           (in.alpha[q] - (boosted ? double{in.gamma[q]} * boost[r] : 0.0)) * inverse_step[r];
       if (!(left <= right)) want |= uint32_t{1} << r;
     }
-    CHECK(masks[q] == want, "%s code_hits, query %ld of %ld: %08x is not %08x", level.name,
-          static_cast<long>(q), static_cast<long>(n_queries), masks[q], want);
+    wanted[static_cast<size_t>(q)] = want;
     wanted_any |= want != 0;
   }
   CHECK(any == wanted_any, "%s code_hits: any", level.name);
+  for (int64_t q = 0; any && q < n_queries; ++q) {  // masks say nothing where there is none
+    const uint32_t want = wanted[static_cast<size_t>(q)];
+    CHECK(masks[q] == want, "%s code_hits, query %ld of %ld: %08x is not %08x", level.name,
+          static_cast<long>(q), static_cast<long>(n_queries), masks[q], want);
+  }
 }
 
 }  // namespace
@@ -127,11 +153,17 @@ void check_code_hits(const Kernels& level, int64_t n_queries, bool two_digits, b
 int main() {
   for (const Kernels* level : recengine::available_levels()) {
     for (const Kind kind : {Kind::kRandom, Kind::kLargest, Kind::kSmallest}) {
-      for (int64_t groups = 0; groups <= 17; ++groups) {
-        for (int64_t n = 1; n <= kTileQueries; ++n) check_dot_codes(*level, groups, n, kind);
+      for (const bool coarse : {false, true}) {
+        for (int64_t pairs = 0; pairs <= 9; ++pairs) {
+          for (int64_t n = 1; n <= kTileQueries; ++n) {
+            check_dot_codes(*level, pairs, n, kind, coarse);
+          }
+        }
+        for (const int64_t pairs : {31, 32, 33, 64, 65, 96}) {
+          check_dot_codes(*level, pairs, 5, kind, coarse);
+        }
+        check_dot_codes(*level, 8192, 2, kind, coarse);  // the largest sum that must fit
       }
-      check_dot_codes(*level, 96, 5, kind);
-      check_dot_codes(*level, 16384, 2, kind);  // the largest sum that must fit
     }
     for (int round = 0; round < 400; ++round) {
       check_code_hits(*level, 1 + round % kTileQueries, round % 2 == 0, round % 3 == 0);

@@ -15,8 +15,10 @@ namespace {
 
 using recengine::CodeSource;
 using recengine::CodeTable;
+using recengine::kPanelBytes;
 using recengine::kPanelRows;
 using recengine::Metric;
+using recengine::PanelFacts;
 
 std::mt19937_64 g_random(20240609);
 
@@ -30,7 +32,8 @@ float value(double scale) {
 void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
   const int64_t n_panels = (n + kPanelRows - 1) / kPanelRows;
   const int64_t slots = n_panels * kPanelRows;
-  const int64_t groups = recengine::code_groups(dim);
+  const int64_t pairs = recengine::code_pairs(dim);
+  const int64_t stride = recengine::high_stride(pairs);
   const Array<float> rows(n * dim, 1);
   const Array<double> sq_norm(n);
   const Array<double> mean(dim);
@@ -62,32 +65,46 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
   recengine::add_rows(source, 0, n, mean.data());
   for (int64_t j = 0; j < dim; ++j) mean[j] /= static_cast<double>(n);
 
-  const Array<uint8_t> panels(slots * groups * 4);
-  const Array<float> inverse_step(slots);
-  const Array<float> bias(slots);
-  const Array<float> residual(slots);
-  const Array<float> length(slots);
-  const Array<float> bounds(n_panels * 4);
-  recengine::quantize_panels(source, 0, n_panels,
-                             CodeTable{panels.data(), inverse_step.data(), bias.data(),
-                                       residual.data(), length.data(), bounds.data()});
+  const Array<uint8_t> high(n_panels * stride);
+  const Array<uint8_t> low(n_panels * pairs * kPanelBytes);
+  const Array<float> residual(2 * slots);
+  const Array<float> length(2 * slots);
+  recengine::quantize_panels(
+      source, 0, n_panels,
+      CodeTable{high.data(), low.data(), residual.data(), length.data(), slots});
   for (int64_t slot = 0; slot < slots; ++slot) {
-    const uint8_t* first = panels.data() + slot / kPanelRows * groups * kPanelRows * 4;
-    double square = 0;
-    for (int64_t j = 0; j < groups * 4; ++j) {
-      const int code = first[(j / 4 * kPanelRows + slot % kPanelRows) * 4 + j % 4] - 128;
+    const int64_t panel = slot / kPanelRows;
+    const int64_t r = slot % kPanelRows;
+    const uint8_t* top = high.data() + panel * stride;
+    const uint8_t* rest = low.data() + panel * pairs * kPanelBytes;
+    double square[2] = {0, 0};
+    for (int64_t j = 0; j < pairs * 8; ++j) {
+      const int64_t at = j / 8 * kPanelBytes + r * 4 + j % 4;
+      const int shift = j % 8 < 4 ? 0 : 4;
+      const int upper = (top[at] >> shift) & 15;
+      const int code = 16 * upper + ((rest[at] >> shift) & 15) - 128;
       CHECK(code >= -127 && (slot < n && j < dim ? code <= 127 : code == 0), "code %d", code);
-      square += static_cast<double>(code) * code;
+      const double coarse = j < dim && slot < n ? 16 * upper - 120.5 : 0;
+      square[0] += static_cast<double>(code) * code;
+      square[1] += coarse * coarse;
     }
-    CHECK(std::isfinite(inverse_step[slot]) && inverse_step[slot] > 0, "1 / step");
-    CHECK(inverse_step[slot] <= 0x1p60F, "1 / step is %g", static_cast<double>(inverse_step[slot]));
-    CHECK(std::isfinite(bias[slot]) && std::isfinite(residual[slot]), "bias, residual");
-    CHECK(length[slot] >= std::sqrt(square), "length");
-    if (slot >= n) continue;
-    const float* bound = bounds.data() + slot / kPanelRows * 4;
-    CHECK(bound[0] >= residual[slot] && bound[1] >= length[slot] &&
-              bound[2] >= inverse_step[slot] && bound[3] >= std::fabs(bias[slot]),
-          "bounds of panel %ld", static_cast<long>(slot / kPanelRows));
+    const auto* facts = reinterpret_cast<const PanelFacts*>(top + pairs * kPanelBytes);
+    const float inverse_step = facts->inverse_step[r];
+    CHECK(std::isfinite(inverse_step) && inverse_step > 0, "1 / step");
+    CHECK(inverse_step <= 0x1p60F, "1 / step is %g", static_cast<double>(inverse_step));
+    for (int64_t grid = 0; grid < 2; ++grid) {
+      const float lost = residual[grid * slots + slot];
+      const float size = length[grid * slots + slot];
+      CHECK(std::isfinite(facts->bias[r]) && std::isfinite(lost), "bias, residual");
+      CHECK(size >= std::sqrt(square[grid]), "length");
+      if (slot >= n) continue;
+      const float* bound = facts->bounds[grid];
+      CHECK(bound[recengine::kMaxResidual] >= lost && bound[recengine::kMaxLength] >= size &&
+                bound[recengine::kMaxInverse] >= inverse_step &&
+                bound[recengine::kMaxBias] >= std::fabs(facts->bias[r]) &&
+                bound[recengine::kMinInverse] <= inverse_step && bound[recengine::kMinInverse] > 0,
+            "bounds of panel %ld", static_cast<long>(panel));
+    }
   }
 }
 

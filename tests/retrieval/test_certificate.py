@@ -27,10 +27,7 @@ UNIT = Fraction(1, 2**53)  # rounding of float64
 def encode(metric, vectors):
     """Return codes that a test may change."""
     norms = _score.squared_norms(_native.api(), vectors)
-    codes = _native.encode(vectors, norms, native.METRICS.index(metric))
-    for name in ("residual", "length", "panel_bounds"):
-        codes[name] = codes[name].copy()
-    return codes
+    return _native.encode(vectors, norms, native.METRICS.index(metric))
 
 
 def scan(level, metric, queries, vectors, k, codes, **options):
@@ -39,14 +36,6 @@ def scan(level, metric, queries, vectors, k, codes, **options):
     norms = _score.squared_norms(api, vectors)
     reach = _score.reach(number, norms)
     return _search.search(api, number, queries, vectors, norms, reach, k, codes=codes, **options)
-
-
-def unpacked(codes, n, dim):
-    """Return the signed codes (n, 4 * groups) out of panels [panel][group][32][4]."""
-    groups = -(-dim // 4)
-    panels = codes["panels"][: -(-n // 32) * groups * 128].reshape(-1, groups, 32, 4)
-    rows = panels.transpose(0, 2, 1, 3).reshape(-1, groups * 4)
-    return rows.astype(np.int64)[:n] - 128
 
 
 def tables(rng):
@@ -65,7 +54,7 @@ def test_codes_are_what_the_proof_says(rng, metric):
     for name, vectors in tables(rng):
         codes = encode(metric, vectors)
         n, dim = vectors.shape
-        signed = unpacked(codes, n, dim)
+        signed = native.signed_codes(codes, n, dim)
         assert np.abs(signed).max() <= 127, name
         assert not signed[:, dim:].any(), name
         mean = [Fraction(m) for m in codes["mean"]]
@@ -79,32 +68,45 @@ def test_codes_are_what_the_proof_says(rng, metric):
             z = [a - b for a, b in zip(y, mean, strict=True)]
             size = max(1, *map(abs, y)) + mean_length
             noise = (dim + 8) * UNIT * size * dim
-            check_row(codes, row, signed[row], z, mean, noise, metric)
+            panel, r = divmod(row, 32)
+            inverse, bias, _ = native.panel_facts(codes, n)
+            step = check_step(float(inverse[panel, r]), z)
+            fine = [Fraction(int(c)) for c in signed[row, :dim]]
+            coarse = [Fraction((int(c) + 128) // 16 * 16) - Fraction(241, 2) for c in fine]
+            for grid, grid_codes, width in ((0, fine, 1), (1, coarse, 16)):
+                residual, length = codes["residual"][grid, row], codes["length"][grid, row]
+                check_grid(grid_codes, z, step, width, noise, residual, length)
+            check_bias(float(bias[panel, r]), z, step, mean, noise, metric)
 
 
-def check_row(codes, row, signed, z, mean, noise, metric):
-    """Hold the stored facts of one row against z, known exactly but for `noise`."""
-    inverse = float(codes["inverse_step"][row])
+def check_step(inverse, z):
+    """Return the step that explains the codes: the float32 next to what the rule says."""
     step = Fraction(max(float(max(map(abs, z))) / 126.99, 2.0**-60))
     assert abs(step * Fraction(inverse) - 1) <= Fraction(1, 2**22)
-    # The step itself is a float32 near it: the one that explains the codes.
-    step = Fraction(float(np.float32(float(step))))
-    gaps = [a - step * int(c) for a, c in zip(z, signed, strict=False)]
-    residual = Fraction(float(codes["residual"][row])) * step + noise
+    return Fraction(float(np.float32(float(step))))
+
+
+def check_grid(codes, z, step, width, noise, residual, length):
+    """Hold residual and length of a row against z, known exactly but for `noise`."""
+    gaps = [a - step * c for a, c in zip(z, codes, strict=True)]
+    bound = Fraction(float(residual)) * step + noise
     lost = sum(g * g for g in gaps)
-    assert lost <= residual * residual
-    assert max(map(abs, gaps)) <= step * Fraction(51, 100) + noise
+    assert lost <= bound * bound
+    assert max(map(abs, gaps)) <= step * width * Fraction(51, 100) + step / 2 + noise
     # Tight as well: a bound that is far too large would keep everything.
-    assert (residual - 3 * noise - step / 2**140) ** 2 <= lost * Fraction(100001, 100000) or (
-        residual <= 4 * noise + step / 2**100
+    assert (bound - 3 * noise - step / 2**140) ** 2 <= lost * Fraction(100001, 100000) or (
+        bound <= 4 * noise + step / 2**100
     )
-    length = Fraction(float(codes["length"][row]))
-    squares = sum(int(c) ** 2 for c in signed)
-    assert squares <= length * length <= squares * Fraction(100001, 100000) + Fraction(1, 2**200)
+    size = Fraction(float(length))
+    squares = sum(c * c for c in codes)
+    assert squares <= size * size <= squares * Fraction(100001, 100000) + Fraction(1, 2**200)
+
+
+def check_bias(stored, z, step, mean, noise, metric):
     bias = sum(a * b for a, b in zip(mean, z, strict=True))
     if metric == "l2":
         bias = -sum(a * a for a in z) / 2
-    error = abs(Fraction(float(codes["bias"][row])) * step - bias)
+    error = abs(Fraction(stored) * step - bias)
     assert error <= abs(bias) / 2**22 + 4 * noise + step / 2**140
 
 
@@ -112,11 +114,14 @@ def check_row(codes, row, signed, z, mean, noise, metric):
 def test_panel_bounds_are_the_largest_of_the_panel(rng, metric):
     vectors = native.f32(rng.standard_normal((70, 9)) * 10.0 ** rng.integers(-3, 3, (70, 1)))
     codes = encode(metric, vectors)
-    assert codes["panel_bounds"].shape == (3, 4)
-    facts = (codes["residual"], codes["length"], codes["inverse_step"], np.abs(codes["bias"]))
-    for panel, bounds in enumerate(codes["panel_bounds"]):
+    inverse, bias, bounds = native.panel_facts(codes, 70)
+    inverse, bias = inverse.ravel(), np.abs(bias).ravel()
+    for panel in range(3):
         rows = slice(32 * panel, min(70, 32 * panel + 32))  # idle slots do not count
-        np.testing.assert_array_equal(bounds, [fact[rows].max() for fact in facts])
+        for grid in (0, 1):
+            facts = (codes["residual"][grid], codes["length"][grid], inverse, bias)
+            want = [*(fact[rows].max() for fact in facts), inverse[rows].min(), 0, 0, 0]
+            np.testing.assert_array_equal(bounds[panel, grid], want)
 
 
 def test_unit_and_mean_are_as_documented(rng):
@@ -146,12 +151,19 @@ def lost_items(level, metric, queries, vectors, codes):
     return lost
 
 
+COARSE_QUERIES = 3  # up to so many queries read the upper halves of the codes
+
+
 def residual_is_tight(n_queries):
     """Items whose code errors all point along the query: Cauchy-Schwarz holds with equality."""
     dim = 64
     items = np.zeros((32, dim))
     step = np.float64(np.float32(127 / 126.99))
-    items[:, 1:] = step * (np.arange(32)[:, None] % 7 + 0.49)
+    places = np.arange(32)[:, None] % 7
+    if n_queries <= COARSE_QUERIES:  # codes of x.5 + 7.49, whose upper halves stand for x.5
+        items[:, 1:] = step * (16 * places - 120.5 + 128 + 7.4)
+    else:
+        items[:, 1:] = step * (places + 0.49)
     items[:, 0] = 127
     query = np.ones(dim)
     query[0] = 0
@@ -163,8 +175,7 @@ def length_is_tight(n_queries):
     dim = 64
     items = np.tile(np.arange(90, 122)[:, None] / 127.0, (1, dim))
     items[:, 0] = 0
-    query = 127.0 * np.ones(dim)
-    query[1:] = 61.464 if n_queries > 3 else 61.464 / 128  # x.46 of 127 steps, x.49 of 63
+    query = 61.464 * np.ones(dim)  # x.46 of 127 steps, x.49 of 63
     query[0] = 127
     return native.f32(np.concatenate([items, -items])), native.f32(np.tile(query, (n_queries, 1)))
 
@@ -180,22 +191,20 @@ def test_nothing_is_lost_where_the_bound_is_tight(level, make, n_queries):
 
 
 @each_level
-def test_a_smaller_residual_loses_items(level):
+@pytest.mark.parametrize(("n_queries", "grid"), [(1, 1), (4, 0)])
+def test_a_smaller_residual_loses_items(level, n_queries, grid):
     """The probe has teeth: with the residual a tenth too small, items disappear."""
-    for n_queries in (1, 4):
-        vectors, queries = residual_is_tight(n_queries)
-        codes = encode("dot", vectors)
-        codes["residual"] *= 0.9
-        codes["panel_bounds"][:, 0] *= 0.9
-        assert lost_items(level, "dot", queries, vectors, codes) > 0
+    vectors, queries = residual_is_tight(n_queries)
+    codes = encode("dot", vectors)
+    native.panel_facts(codes, len(vectors))[2][:, grid, 0] *= 0.9
+    assert lost_items(level, "dot", queries, vectors, codes) > 0
 
 
 @each_level
 def test_a_smaller_length_loses_items(level):
     vectors, queries = length_is_tight(4)
     codes = encode("dot", vectors)
-    codes["length"] *= 0.5
-    codes["panel_bounds"][:, 1] *= 0.5
+    native.panel_facts(codes, len(vectors))[2][:, 0, 1] *= 0.5
     assert lost_items(level, "dot", queries, vectors, codes) > 0
 
 

@@ -119,7 +119,7 @@ DOT = {"metric": "dot"}
         ({"ordinals": np.array([-1, 1])}, DOT, "ordinals do not fit"),
         ({"ordinals": np.array([1, 0])}, DOT, "ordinals do not fit"),
         ({"ordinals": np.array([0, 1], np.int32)}, DOT, "ordinals do not fit"),
-        ({}, {**DOT, "codes": {}}, "codes of a flat index: 'panels'"),
+        ({}, {**DOT, "codes": {}}, "codes of a flat index: 'high'"),
         ({}, {**DOT, "codes": 3}, "codes of a flat index"),
         ({"codes/order": np.array([0, 0])}, {**DOT, "codes": {}}, "order of the rows"),
         ({"codes/order": np.array([0, 2])}, {**DOT, "codes": {}}, "order of the rows"),
@@ -130,19 +130,19 @@ DOT = {"metric": "dot"}
 def test_a_whole_file_of_wrong_content_is_an_error(tmp_path, arrays, meta, message, verify):
     path = tmp_path / "index.rec"
     held = {name: array for name, array in (WHOLE | arrays).items() if array is not None}
-    write_bundle(path, held, meta, kind="flat-index", schema=2)
+    write_bundle(path, held, meta, kind="flat-index", schema=3)
     with pytest.raises(rec.BundleError, match=message):
         rec.FlatIndex.open(path, verify=verify)
 
 
-@pytest.mark.parametrize("part", ["panels", "bias", "inverse_step", "mean", "panel_bounds"])
+@pytest.mark.parametrize("part", ["high", "low", "mean"])
 def test_codes_of_another_shape_are_an_error(tmp_path, part):
     path = tmp_path / "index.rec"
     small_index().save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=2)
+    bundle = read_bundle(path, kind="flat-index", schema=3)
     arrays = dict(bundle.arrays)
     arrays[f"codes/{part}"] = arrays[f"codes/{part}"][:-1]
-    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=2)
+    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=3)
     with pytest.raises(rec.BundleError, match="codes of a flat index"):
         rec.FlatIndex.open(path)
 
@@ -186,7 +186,7 @@ def test_foreign_files_are_errors(tmp_path):
     write_bundle(path, {"vectors": VECTORS}, {}, kind="something-else", schema=1)
     with pytest.raises(rec.BundleError, match="kind"):
         rec.FlatIndex.open(path)
-    write_bundle(path, {"vectors": VECTORS}, {}, kind="flat-index", schema=3)
+    write_bundle(path, {"vectors": VECTORS}, {}, kind="flat-index", schema=2)
     with pytest.raises(rec.BundleError, match="schema"):
         rec.FlatIndex.open(path)
 
@@ -194,13 +194,13 @@ def test_foreign_files_are_errors(tmp_path):
 def test_the_file_holds_the_index_and_no_more(tmp_path):
     path = tmp_path / "index.rec"
     small_index("str", "dot").save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=2)
+    bundle = read_bundle(path, kind="flat-index", schema=3)
     assert bundle.meta.keys() == {"metric", "codes"}
     held = {name for name in bundle.arrays if not name.startswith("codes/")}
     assert held == {"vectors", "sq_norms", "reach", "ids/offsets", "ids/utf8"}
     index = small_index("int64", "dot")
     index.delete([-3])
     index.save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=2)
+    bundle = read_bundle(path, kind="flat-index", schema=3)
     assert bundle.arrays["ordinals"].tolist() == [0, 2]
     assert bundle.arrays["vectors"].shape == (2, 3)  # what was deleted is not in the file
