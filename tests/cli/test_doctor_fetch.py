@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from recengine.cli import doctor
 from recengine.data import sources
 from recengine.runtime import ProvidersReport, ProviderStatus
 
+ROOT = Path(__file__).parents[2]
 Run = Callable[..., Result]
 Refused = Callable[..., str]
 
@@ -61,6 +63,18 @@ def test_doctor_with_a_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["data"] == "no: polars, pyarrow missing; pip install 'recengine[data]'"
     assert rows["cpu"] == "yes: onnxruntime 1.31"
     assert rows["gpu"] == "not beside onnxruntime: they overwrite each other"
+
+
+def test_doctor_and_readme_name_one_way_to_add_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    rows = dict(doctor._extras(ProvidersReport({}, (), "")))
+    readme = (ROOT / "README.md").read_text("utf-8")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    command = "pip install 'recengine[{}]'"
+    assert command.format("text") in readme
+    for extra, told in rows.items():
+        assert told.endswith(command.format(extra))
+        assert extra in declared["project"]["optional-dependencies"]
 
 
 @pytest.mark.parametrize(
