@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +20,15 @@ class Objective(StrEnum):
     ials = "ials"
 
 
+ARGUMENTS = (
+    "factors",
+    "regularization",
+    "alpha",
+    "iterations",
+    "unobserved_weight",
+    "frequency_exponent",
+    "random_state",
+)
 PANEL = "ALS"
 Factors = Annotated[
     int | None,
@@ -61,12 +72,34 @@ def given_options(**options: Any) -> dict[str, Any]:
 def refuse(given: dict[str, Any]) -> None:
     """Refuse options of ALS where none is trained: nothing is accepted and ignored."""
     if given:
-        name = next(iter(given)).replace("random_state", "seed").replace("_", "-")
-        raise typer.BadParameter(f"--{name} is about --model als, which is not asked for")
+        raise typer.BadParameter(
+            f"{_option(next(iter(given)))} is about --model als, which is not asked for"
+        )
 
 
 def make_als(given: dict[str, Any]) -> ALS:
     """Return an ALS that is not fitted yet."""
     from recengine.factorization import ALS
 
-    return ALS(**{"random_state": 0, **given})
+    if given.get("objective") != Objective.ials.value:
+        for name in ("unobserved_weight", "frequency_exponent"):
+            if name in given:
+                raise ValueError(f"{_option(name)} is about --objective ials, got {given[name]:g}")
+    with saying_options():
+        return ALS(**{"random_state": 0, **given})
+
+
+@contextmanager
+def saying_options() -> Iterator[None]:
+    """Let an error that begins with the name of an argument of ALS name the option."""
+    try:
+        yield
+    except ValueError as error:
+        name, space, rest = str(error).partition(" ")
+        if name not in ARGUMENTS:
+            raise
+        raise ValueError(f"{_option(name)}{space}{rest}") from error
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("random_state", "seed").replace("_", "-")

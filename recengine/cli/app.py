@@ -41,7 +41,7 @@ class OneLineErrors(TyperGroup):
         except EXPECTED as error:
             if ctx.params.get("traceback"):
                 raise
-            say_error(f"{type(error).__name__}: {error}" if not str(error) else str(error))
+            say_error(in_words(error))
             raise typer.Exit(1) from None
 
     def main(
@@ -73,6 +73,17 @@ class OneLineErrors(TyperGroup):
             say_error("interrupted")
             sys.exit(INTERRUPTED)
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error says, without the numbers that the system gives its own."""
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename is None:
+            return error.strerror
+        name = str(error.filename)
+        missing = isinstance(error, FileNotFoundError)
+        return f"there is no file {name!r}" if missing else f"{error.strerror}: {name!r}"
+    return str(error) or type(error).__name__
 
 
 def say_error(message: str) -> None:

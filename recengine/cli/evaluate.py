@@ -119,7 +119,7 @@ def _engine(kind: Model, train: Interactions, given: dict[str, Any]) -> Engine:
     if kind is Model.popularity:
         return Engine.build(train)
     als = als_options.make_als(given)
-    with waiting(f"training ALS with {als.factors} factors"):
+    with waiting(f"training ALS with {als.factors} factors"), als_options.saying_options():
         als.fit(train)
     return Engine.build(train, model=als)
 

@@ -83,7 +83,7 @@ def _fit(
     events: Path, target: Path, items: Path | None, columns: list[str], als: dict[str, Any] | None
 ) -> None:
     """Train and save, keeping the time of each stage; `als` is None for popularity alone."""
-    from recengine.cli.files import read_events, read_items
+    from recengine.cli.files import items_error, read_events, read_items
     from recengine.engine import Engine
 
     laps = [("", time.perf_counter())]
@@ -93,10 +93,16 @@ def _fit(
     trained = None
     if als is not None:
         trained = als_options.make_als(als)
-        trained.fit(inter, progress=_watched())
+        with als_options.saying_options():
+            trained.fit(inter, progress=_watched())
         what = f"train ALS, {trained.factors} factors, {trained.iterations} epochs"
         laps.append((what, time.perf_counter()))
-    engine = Engine.build(inter, model=trained, items=attributes)
+    try:
+        engine = Engine.build(inter, model=trained, items=attributes)
+    except (TypeError, ValueError) as error:
+        if str(error).startswith("items["):
+            raise items_error(items, error) from error
+        raise
     laps.append(("build the engine", time.perf_counter()))
     engine.save(target)
     laps.append(("save", time.perf_counter()))

@@ -12,6 +12,7 @@ and in test. Time is int64 seconds since 1970 (UTC); events of one second keep t
 polars, narwhals and SciPy are imported only inside the calls that need them.
 """
 
+from recengine.data._frames import REQUIRED, ROLES, SUFFIXES, MissingColumnError
 from recengine.data.cleaning import CleaningReport, CleaningRules
 from recengine.data.ids import IdMap
 from recengine.data.interactions import Interactions
@@ -20,11 +21,15 @@ from recengine.data.sources import NAMES, SOURCES, Source, cache_dir, fetch
 
 __all__ = [
     "NAMES",
+    "REQUIRED",
+    "ROLES",
     "SOURCES",
+    "SUFFIXES",
     "CleaningReport",
     "CleaningRules",
     "IdMap",
     "Interactions",
+    "MissingColumnError",
     "MovieLens",
     "Source",
     "cache_dir",

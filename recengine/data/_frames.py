@@ -21,7 +21,33 @@ REQUIRED = ROLES[:2]
 INTER_NAMES = {"weight": "rating", "datetime": "timestamp"}
 SEPARATORS = {".csv": ",", ".tsv": "\t", ".inter": "\t"}
 
+SUFFIXES = (*SEPARATORS, ".parquet")
+
 Convert: TypeAlias = Callable[[str, Any, Mask | None], Column]
+
+
+class MissingColumnError(ValueError):
+    """The events have no column for a role.
+
+    Attributes
+    ----------
+    role : str
+        What is missing, of `ROLES`.
+    name : str
+        What the column would be called.
+    present : tuple of str
+        What there is instead.
+    """
+
+    def __init__(self, role: str, name: str, present: Iterable[str]) -> None:
+        self.role, self.name, self.present = role, name, tuple(present)
+        super().__init__(
+            f"the events must have a column {name!r} for {role}, got {', '.join(self.present)}; "
+            f"say columns={{{role!r}: ...}}"
+        )
+
+    def __reduce__(self) -> tuple[type[MissingColumnError], tuple[str, str, tuple[str, ...]]]:
+        return type(self), (self.role, self.name, self.present)
 
 
 def raw_from_frame(frame: Any, columns: Mapping[str, str | None] | None) -> RawEvents:
@@ -66,25 +92,34 @@ def resolve(
         elif name in present:
             names[role] = name
         elif role in wanted or role in REQUIRED:
-            raise ValueError(
-                f"the events must have a column {name!r} for {role}, got {', '.join(present)}; "
-                f"say columns={{{role!r}: ...}}"
-            )
+            raise MissingColumnError(role, name, present)
     return names
 
 
 def read_table(path: Path, columns: Mapping[str, str | None] | None) -> pl.DataFrame:
     """Return the event columns of a file, under their roles' names."""
     suffix = path.suffix.lower()
-    if suffix not in (*SEPARATORS, ".parquet"):
-        known = ", ".join((*SEPARATORS, ".parquet"))
-        raise ValueError(f"path must end in {known}, got {path.name!r}")
+    if suffix not in SUFFIXES:
+        raise ValueError(f"path must end in {', '.join(SUFFIXES)}, got {path.name!r}")
     if not path.is_file():
         raise FileNotFoundError(f"path must be a file, got {str(path)!r}")
     try:
         import polars as pl
     except ImportError:
         raise ImportError("Interactions.read needs polars: pip install 'recengine[data]'") from None
+    try:
+        table = _scanned(path, suffix, columns)
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"path must be a readable {suffix} file, got: {reason}") from error
+    if suffix != ".parquet" and table.schema.get("datetime") == pl.String:
+        table = table.with_columns(_parse_times(table["datetime"]))
+    return table
+
+
+def _scanned(path: Path, suffix: str, columns: Mapping[str, str | None] | None) -> pl.DataFrame:
+    import polars as pl
+
     if suffix == ".parquet":
         scan = pl.scan_parquet(path)
     else:
@@ -99,10 +134,7 @@ def read_table(path: Path, columns: Mapping[str, str | None] | None) -> pl.DataF
         header.partition(":")[0] if suffix == ".inter" else header: header for header in headers
     }
     names = resolve(bare, columns, INTER_NAMES if suffix == ".inter" else None)
-    table = scan.select(pl.col(bare[name]).alias(role) for role, name in names.items()).collect()
-    if suffix != ".parquet" and table.schema.get("datetime") == pl.String:
-        table = table.with_columns(_parse_times(table["datetime"]))
-    return table
+    return scan.select(pl.col(bare[name]).alias(role) for role, name in names.items()).collect()
 
 
 def _parse_times(text: pl.Series) -> pl.Series:

@@ -47,8 +47,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     aside = target.with_name(f".recengine-{secrets.token_hex(8)}.tmp")
     folder = os.open(target.parent, os.O_RDONLY)
     try:
-        descriptor, named = _open_aside(target.parent, aside)
         try:
+            descriptor, named = _open_aside(target.parent, aside)
             with os.fdopen(descriptor, "wb") as stream:
                 yield stream
                 stream.flush()

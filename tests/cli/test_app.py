@@ -13,6 +13,7 @@ from typer.testing import Result
 
 from recengine import cli
 from recengine.cli import app
+from recengine.cli.app import in_words
 
 COMMANDS = ("demo", "fetch", "fit", "recommend", "evaluate", "encode", "doctor")
 Run = Callable[..., Result]
@@ -64,6 +65,21 @@ def test_wrong_option_points_to_help(refused: Callable[..., str]) -> None:
 
 def test_missing_argument_is_named(refused: Callable[..., str]) -> None:
     assert "Missing argument 'ENGINE'" in refused("fit", "events.csv", code=2)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "a.rec"), "there is no file 'a.rec'"),
+        (PermissionError(13, "Permission denied", "a.rec"), "Permission denied: 'a.rec'"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("of our own making"), "of our own making"),
+        (ValueError("k must be >= 0"), "k must be >= 0"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_errors_of_the_system_are_told_in_words(error: Exception, told: str) -> None:
+    assert in_words(error) == told
 
 
 def test_traceback_on_request(run: Run) -> None:

@@ -109,14 +109,45 @@ def test_missing_folder_is_refused_before_training(
     assert "ENGINE must be a file name" in line
 
 
-def test_missing_column_names_the_fix(folder: Path, tmp_path: Path, refused: Refused) -> None:
+def test_missing_column_names_the_fix(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "x.csv").write_text("uid,item_id\n1,2\n")
-    line = refused("fit", tmp_path / "x.csv", tmp_path / "x.rec")
-    assert "must have a column 'user_id'" in line
-    line = refused("fit", folder / "events.csv", tmp_path / "x.rec", "-c", "user_id")
-    assert "--column must be ROLE=NAME, got 'user_id'" in line
-    line = refused("fit", folder / "events.csv", tmp_path / "x.rec", "-c", "stars=weight")
-    assert "columns must map" in line
+    line = ("fit", tmp_path / "x.csv", tmp_path / "x.rec")
+    assert refused(*line) == (
+        f"error: {tmp_path / 'x.csv'} must have a column 'user_id' for user_id, got uid, item_id; "
+        "say -c user_id=NAME\n"
+    )
+    assert "must have a column 'who' for user_id" in refused(*line, "-c", "user_id=who")
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ("user_id", "--column must be ROLE=NAME, got 'user_id'"),
+        ("stars=weight", "must be ROLE=NAME of user_id, item_id, weight, datetime, got 'stars="),
+        ("item_id=", "--column must name a column for item_id, got 'item_id='"),
+    ],
+)
+def test_a_column_option_is_checked(
+    folder: Path, tmp_path: Path, refused: Refused, pair: str, message: str
+) -> None:
+    assert message in refused("fit", folder / "events.csv", tmp_path / "x.rec", "-c", pair)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("e.csv", "", "e.csv must be a readable .csv file, got: empty CSV"),
+        ("e.parquet", "x", "e.parquet must be a readable .parquet file, got: "),
+        ("e.csv", "user_id,item_id,weight\n1,2,x\n", "e.csv: weight must be numbers, got str"),
+        ("e.csv", "user_id,item_id,datetime\n1,2,soon\n", "e.csv: datetime must be ISO 8601 or"),
+        ("e.txt", "", "EVENTS must end in .csv, .tsv, .inter, .parquet, got 'e.txt'"),
+    ],
+)
+def test_a_file_of_events_is_checked(
+    tmp_path: Path, refused: Refused, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    assert message in refused("fit", tmp_path / name, tmp_path / "x.rec")
 
 
 def test_unusable_ids_are_the_files_fault(tmp_path: Path, refused: Refused) -> None:
@@ -133,7 +164,13 @@ def test_no_events_is_an_error(tmp_path: Path, refused: Refused) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("title\nA\n", "must have a column 'item_id'"), ("item_id,title\n1,A\n1,B\n", "not repeat")],
+    [
+        ("title\nA\n", "i.csv must have a column 'item_id', got title"),
+        ("item_id,title\n1,A\n1,B\n", "i.csv: column 'item_id' must not repeat an id"),
+        ("item_id,title\n1.5,A\n", "i.csv: column 'item_id' must be integers or strings"),
+        ("item_id,title\nx,A\n", "i.csv: column 'item_id' must be integers, as the engine's"),
+        ("", "i.csv must be a readable .csv file, got: empty CSV"),
+    ],
 )
 def test_items_are_checked(
     folder: Path, tmp_path: Path, refused: Refused, text: str, message: str
@@ -159,7 +196,11 @@ def test_als_option_without_als_is_refused(folder: Path, tmp_path: Path, refused
 
 
 def test_als_refuses_values_by_name(folder: Path, tmp_path: Path, refused: Refused) -> None:
-    line = refused("fit", folder / "events.csv", tmp_path / "x.rec", "--factors", 0)
-    assert "factors must be >= 1, got 0" in line
-    line = refused("fit", folder / "events.csv", tmp_path / "x.rec", "--unobserved-weight", 1)
-    assert 'unless objective="ials"' in line
+    line = ("fit", folder / "events.csv", tmp_path / "x.rec")
+    assert refused(*line, "--factors", 0) == "error: --factors must be >= 1, got 0\n"
+    assert refused(*line, "--seed", -1) == "error: --seed must be >= 0, got -1\n"
+    told = "error: --unobserved-weight is about --objective ials, got 1\n"
+    assert refused(*line, "--unobserved-weight", 1) == told
+    ials = ("--objective", "ials", "--factors", 2, "--frequency-exponent", 1e4)
+    assert "error: --frequency-exponent must keep" in refused(*line, *ials)
+    assert not (tmp_path / "x.rec").exists()
