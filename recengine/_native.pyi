@@ -19,7 +19,7 @@ def canonical(
     queries: NDArray[np.float32], items: NDArray[np.float32], kind: str, level: str
 ) -> NDArray[np.float64]: ...
 def encode(
-    vectors: NDArray[np.float32],
+    vectors: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint16],
     sq_norms: NDArray[np.float64],
     metric: int,
     num_threads: int = 1,

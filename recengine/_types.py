@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
+Storage: TypeAlias = Literal["float32", "float16", "bfloat16"]
 Int64Array: TypeAlias = NDArray[np.int64]
 Float32Array: TypeAlias = NDArray[np.float32]
 Float64Array: TypeAlias = NDArray[np.float64]

@@ -13,6 +13,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/registration.h"
+#include "bindings/rows.h"
 #include "core/quantize.h"
 #include "core/thread_pool.h"
 
@@ -104,9 +105,10 @@ void check_order(const OrderArray& order, int64_t n) {
   }
 }
 
-py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metric, int num_threads,
+py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metric, int num_threads,
                 const std::optional<OrderArray>& order) {
-  const auto [n, dim] = matrix_shape(vectors, "vectors");
+  const auto [rows, n] = rows_of(vectors, "vectors");
+  const int64_t dim = rows.dim;
   require(dim >= 1, "vectors must have at least one column, got 0");
   require(dim <= 65536, "vectors must have at most 65536 columns, got " + std::to_string(dim));
   require(sq_norms.ndim() == 1 && sq_norms.shape(0) == n,
@@ -124,7 +126,7 @@ py::dict encode(const FloatArray& vectors, const DoubleArray& sq_norms, int metr
   py::array_t<float> length({int64_t{2}, slots});
   DoubleArray mean_out(dim);
   double unit = 1;
-  Work work{{vectors.data(), sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n, dim,
+  Work work{{rows, sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n, dim,
              static_cast<Metric>(metric)},
             {high.mutable_data(), low.mutable_data(), residual.mutable_data(),
              length.mutable_data(), slots},

@@ -32,9 +32,10 @@ struct RowFacts {
   double length[2] = {0, 0};
 };
 
-// codes[0..dim) of one row; z is scratch.
-RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, uint8_t* codes) {
-  const float* x = source.rows + row * source.dim;
+// codes[0..dim) of one row; z and widened are scratch.
+RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, float* widened,
+                      uint8_t* codes) {
+  const float* x = row_at(source.rows, row, widened);
   const double scale = row_scale(source, row);
   double largest = 0;
   double along = 0;
@@ -111,8 +112,9 @@ void widen_bounds(const RowFacts& facts, const CodeTable& table, int64_t slot, P
 }  // namespace
 
 void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum) {
+  std::vector<float> widened(static_cast<size_t>(source.dim));
   for (int64_t row = first; row < last; ++row) {
-    const float* x = source.rows + row * source.dim;
+    const float* x = row_at(source.rows, row, widened.data());
     const double scale = row_scale(source, row);
     for (int64_t j = 0; j < source.dim; ++j) sum[j] += static_cast<double>(x[j]) * scale;
   }
@@ -122,6 +124,7 @@ void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
                      const CodeTable& table) {
   const int64_t pairs = code_pairs(source.dim);
   std::vector<double> z(static_cast<size_t>(source.dim));
+  std::vector<float> widened(static_cast<size_t>(source.dim));
   std::vector<uint8_t> codes(static_cast<size_t>(pairs * 8), uint8_t{128});
   for (int64_t panel = first; panel < last; ++panel) {
     uint8_t* high = table.high + panel * high_stride(pairs);
@@ -132,7 +135,7 @@ void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
       RowFacts own;
       if (slot < source.n) {
         const int64_t row = source.order == nullptr ? slot : source.order[slot];
-        own = quantize_row(source, row, z.data(), codes.data());
+        own = quantize_row(source, row, z.data(), widened.data(), codes.data());
       } else {
         std::fill(codes.begin(), codes.end(), uint8_t{128});
       }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "core/half.h"
 #include "core/types.h"
 
 namespace recengine {
@@ -40,7 +41,7 @@ struct CodeTable {
 };
 
 struct CodeSource {
-  const float* rows;      // [n][dim]
+  Rows rows;              // [n][dim]
   const double* sq_norm;  // [n] canonical x.x; read under cosine
   const double* mean;     // [dim] of y 2^-exponent
   const int64_t* order;   // [n] the row of each slot, or null where slots are rows

@@ -72,6 +72,7 @@ from recengine.retrieval._plan cimport (
     allowed,
     decide,
 )
+from recengine.retrieval._rows cimport row_bytes
 
 
 cdef extern from * nogil:
@@ -101,9 +102,9 @@ cdef inline int64_t tiles_of(int64_t n_queries) noexcept nogil:
 
 
 cdef void prefetch(const Plan* plan, int64_t row) noexcept nogil:
-    cdef const char* vector = <const char*>(plan.vectors + row * plan.dim)
-    cdef int64_t line
-    for line in range(0, min(plan.dim * 4, 4096), 64):
+    cdef int64_t line, size = row_bytes(plan.vectors)
+    cdef const char* vector = <const char*>plan.vectors.data + row * size
+    for line in range(0, min(size, 4096), 64):
         __builtin_prefetch(vector + line)
 
 

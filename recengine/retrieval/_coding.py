@@ -15,6 +15,7 @@ import numpy as np
 from recengine import _native
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine.retrieval import _score
+from recengine.retrieval._vectors import Vectors, widened
 
 LARGEST_CODED_DIM = 65536  # int32 sums of codes are exact up to here
 DOT = 1
@@ -22,18 +23,19 @@ PANEL_ROWS = 32
 SMALLEST_ORDERED = 4096  # a smaller index is scanned in microseconds either way
 N_PROBES = 32
 N_PROBED = 50_000
+PROBED_AT_ONCE = 1 << 20  # numbers: 4 MiB in float32
 PROBE_RANK = 10
 WORTHWHILE = 0.7  # share of the items that a probe must not exceed, in the mean
 
 
 def encode(
-    vectors: Float32Array, sq_norms: Float64Array, reach: Float32Array, metric: int
+    vectors: Vectors, sq_norms: Float64Array, reach: Float32Array, metric: int
 ) -> dict[str, Any] | None:
     """Return what the int8 scan reads, as read-only arrays; None where nothing can be coded.
 
     Parameters
     ----------
-    vectors : ndarray (n, dim), float32
+    vectors : ndarray (n, dim), as stored
     sq_norms, reach : ndarray (n,)
         From `_score.squared_norms` and `_score.reach`.
     metric : int
@@ -55,7 +57,7 @@ def encode(
     return codes
 
 
-def _norm_order(vectors: Float32Array, sq_norms: Float64Array) -> Int64Array | None:
+def _norm_order(vectors: Vectors, sq_norms: Float64Array) -> Int64Array | None:
     """Return the rows by falling norm where queries would stop early, else None."""
     n_rows = len(vectors)
     if n_rows < SMALLEST_ORDERED:
@@ -65,7 +67,12 @@ def _norm_order(vectors: Float32Array, sq_norms: Float64Array) -> Int64Array | N
     # Items stand for queries: their directions are those that users have.
     some = np.linspace(0, n_rows - 1, min(n_rows, N_PROBED)).astype(np.int64)
     probes = some[:: max(1, len(some) // N_PROBES)]
-    scores = _score.pairwise(_native.api(), DOT, vectors[probes], vectors[some])
+    queries = widened(vectors[probes])
+    parts = np.array_split(some, 1 + len(some) * vectors.shape[1] // PROBED_AT_ONCE)
+    scores = np.concatenate(
+        [_score.pairwise(_native.api(), DOT, queries, widened(vectors[part])) for part in parts],
+        axis=1,
+    )
     scores[probes[:, None] == some] = -np.inf  # a probe is not its own answer
     rank = min(len(some), max(1, PROBE_RANK * len(some) // n_rows))
     taus = -np.partition(-scores, rank - 1, axis=1)[:, rank - 1]

@@ -13,6 +13,7 @@ import numpy as np
 
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine.retrieval._segment import Segment, frozen
+from recengine.retrieval._vectors import Vectors
 
 SMALLEST = 64
 
@@ -23,12 +24,14 @@ class DeltaLog:
     Parameters
     ----------
     dim : int
+    dtype : dtype
+        Of the vectors, as they are stored.
     n_ordinals : int
         How many ordinals are given already; more may come.
     """
 
-    def __init__(self, dim: int, n_ordinals: int) -> None:
-        self._vectors = np.empty((SMALLEST, dim), np.float32)
+    def __init__(self, dim: int, dtype: np.dtype[Any], n_ordinals: int) -> None:
+        self._vectors: Vectors = np.empty((SMALLEST, dim), dtype)
         self._sq_norms = np.empty(SMALLEST, np.float64)
         self._reach = np.empty(SMALLEST, np.float32)
         self._bias = np.zeros(SMALLEST, np.float32)
@@ -41,7 +44,7 @@ class DeltaLog:
         self,
         length: int,
         ordinals: Int64Array,
-        vectors: Float32Array,
+        vectors: Vectors,
         sq_norms: Float64Array,
         reach: Float32Array,
         bias: Float32Array | None,

@@ -19,6 +19,7 @@ cdef struct FloatChunk:
     float* reach             # [n_panels * 32]
     float* bias              # [n_panels * 32]
     float* panels            # [n_panels][dim][32]
+    float* widened           # rows of 2 bytes a number, of a panel (packs) or all; else NULL
 
 
 cdef double gamma_bound(int64_t dim) noexcept nogil

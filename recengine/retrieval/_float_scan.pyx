@@ -33,6 +33,7 @@ from recengine.retrieval._kernels cimport (
     kTileQueries,
 )
 from recengine.retrieval._plan cimport Plan, Query, decide, threshold
+from recengine.retrieval._rows cimport is_narrow, row_at
 
 
 cdef extern from * nogil:
@@ -96,6 +97,7 @@ cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int
 cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t n_rows,
                      bint pack) noexcept nogil:
     cdef int64_t i, row, n_slots
+    cdef float* scratch = NULL
     block.n_rows = n_rows
     block.n_panels = (n_rows + kPanelRows - 1) // kPanelRows
     n_slots = block.n_panels * kPanelRows
@@ -107,14 +109,15 @@ cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t
         elif plan.codes != NULL and plan.codes.order != NULL:
             row = max(<int64_t>0, min(plan.codes.order[row], plan.n - 1))
         block.number[i] = row
-        block.row[i] = plan.vectors + row * plan.dim
+        if block.widened != NULL:
+            scratch = block.widened + (i % kPanelRows if pack else i) * plan.dim
+        block.row[i] = row_at(plan.vectors, row, scratch)
         block.reach[i] = plan.reach[row]
         if plan.bias != NULL:
             block.bias[i] = plan.bias[row]
-    if pack:
-        for i in range(block.n_panels):
-            plan.native.kernels.pack_panel(block.row + i * kPanelRows, plan.dim,
-                                           block.panels + i * kPanelRows * plan.dim)
+        if pack and i % kPanelRows == kPanelRows - 1:
+            plan.native.kernels.pack_panel(block.row + i + 1 - kPanelRows, plan.dim,
+                                           block.panels + (i + 1 - kPanelRows) * plan.dim)
 
 
 cdef void pack_queries(const Plan* plan, int64_t q0, int64_t n_queries,
@@ -148,6 +151,11 @@ cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n
     if (chunk.packed == NULL or chunk.tile == NULL or chunk.row == NULL or chunk.number == NULL
             or chunk.reach == NULL or chunk.panels == NULL):
         return False
+    if is_narrow(plan.vectors):
+        chunk.widened = <float*>malloc(
+            (kPanelRows if chunk.packs else rows) * plan.dim * sizeof(float))
+        if chunk.widened == NULL:
+            return False
     if chunk.packs:
         pack_queries(plan, q0, n_queries, chunk.packed)
     return True
@@ -160,6 +168,7 @@ cdef void close_floats(FloatChunk* chunk) noexcept nogil:
     free(chunk.number)
     free(chunk.reach)
     free(chunk.panels)
+    free(chunk.widened)
 
 
 cdef int64_t scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,

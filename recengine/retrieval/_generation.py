@@ -14,7 +14,8 @@ from recengine.retrieval._bits import Words
 from recengine.retrieval._columns import Columns
 from recengine.retrieval._delta import DeltaLog
 from recengine.retrieval._id_book import IdBook
-from recengine.retrieval._segment import Segment
+from recengine.retrieval._segment import Segment, frozen
+from recengine.retrieval._vectors import Vectors, widened
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +94,14 @@ class Generation:
 
     def vector(self, ordinal: int) -> Float32Array | None:
         """Return the vector of an ordinal >= 0, None where it is deleted."""
-        vector: Float32Array
         if self.delta.n_rows:
             row = self.log.row_of(ordinal, self.delta.n_rows)
             if _bits.has_one(self.delta_alive, row):
-                vector = self.delta.vectors[row]
-                return vector
+                return _read_only(self.delta.vectors[row])
         row = int(self.base.rows_of(np.array([ordinal]))[0])
         if not _bits.has_one(self.base_alive, row):
             return None
-        vector = self.base.vectors[row]
-        return vector
+        return _read_only(self.base.vectors[row])
 
     def locate(self, ordinals: Int64Array) -> tuple[Int64Array, Int64Array]:
         """Return the live row of each ordinal (>= 0) in the base and in the delta, −1 if none."""
@@ -135,6 +133,11 @@ class Generation:
         return names if self.n_alive == self.n_ordinals else names[self.alive_mask()]
 
 
+def _read_only(row: Vectors) -> Float32Array:
+    vector: Float32Array = frozen(widened(row))
+    return vector
+
+
 def first_generation(
     base: Segment, ids: IdMap, metric: int, columns: Columns | None = None
 ) -> Generation:
@@ -142,7 +145,7 @@ def first_generation(
 
     `ids` and `columns` may cover more ordinals than `base` holds: those of deleted items.
     """
-    log = DeltaLog(base.vectors.shape[1], len(ids))
+    log = DeltaLog(base.vectors.shape[1], base.vectors.dtype, len(ids))
     return Generation(
         metric=metric,
         book=IdBook(ids),

@@ -25,6 +25,7 @@ from recengine._types import Float32Array, IdArray
 from recengine.retrieval import _bias, _bits, _score
 from recengine.retrieval._compaction import compacted, rebased, with_own_log, without_rows
 from recengine.retrieval._generation import Generation
+from recengine.retrieval._vectors import Vectors
 
 SMALLEST_DELTA = 2048  # rows; a smaller delta costs a search nothing
 DELTA_SHARE = 32  # of the base, one row in so many, makes a compaction due
@@ -80,11 +81,11 @@ class Live:
     def upsert(
         self,
         ids: IdArray,
-        vectors: Float32Array,
+        vectors: Vectors,
         columns: Any = None,
         bias: Float32Array | None = None,
     ) -> None:
-        """Add or replace distinct items; `columns` as `Columns.upserted` takes them."""
+        """Add or replace distinct items; `vectors` as stored, `columns` for `Columns.upserted`."""
         if len(ids) == 0:
             return
         self._make_room()

@@ -17,6 +17,7 @@ from recengine.retrieval import _column_storage, _search
 from recengine.retrieval._compaction import compacted
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._segment import Segment
+from recengine.retrieval._vectors import DTYPES, STORAGES, storage_of
 from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
 
@@ -36,7 +37,10 @@ def save(path: str | os.PathLike[str], generation: Generation) -> None:
     }
     if base.ordinals is not None:
         arrays["ordinals"] = base.ordinals
-    meta: dict[str, Any] = {"metric": METRICS[generation.metric]}
+    meta: dict[str, Any] = {
+        "metric": METRICS[generation.metric],
+        "storage": storage_of(base.vectors),
+    }
     if base.codes is not None:
         numbers = {}
         for name, value in base.codes.items():
@@ -59,6 +63,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Generation:
     arrays = bundle.arrays
     try:
         metric = bundle.meta["metric"]
+        storage = bundle.meta["storage"]
         vectors = arrays["vectors"]
         norms = arrays["sq_norms"]
         reach = arrays["reach"]
@@ -68,7 +73,9 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Generation:
     except ValueError as error:
         raise BundleError(f"{path}: ids of a flat index: {error}") from None
     _require(path, metric in METRICS, f"metric {metric!r} is not one of {METRICS}")
-    _require(path, vectors.ndim == 2 and vectors.dtype == np.float32, "vectors are not float32 2-D")
+    _require(path, storage in STORAGES, f"storage {storage!r} is not one of {STORAGES}")
+    fits = vectors.ndim == 2 and vectors.dtype == DTYPES[storage]
+    _require(path, fits, f"vectors are not {storage} 2-D")
     n_rows, dim = vectors.shape
     _require(path, dim >= 1, "vectors have dim 0")
     _require(path, norms.shape == (n_rows,) and norms.dtype == np.float64, "norms do not fit")

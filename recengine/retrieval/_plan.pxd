@@ -10,6 +10,7 @@ from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
 from recengine.retrieval._kernels cimport NativeApi, canonical_score
+from recengine.retrieval._rows cimport Rows, row_at
 
 cdef enum:
     CHUNK_QUERIES = 384      # of one task: heaps and packed queries stay in cache
@@ -32,6 +33,7 @@ cdef struct CodeTable:
 cdef struct Query:
     const float* vector      # as given: canonical scores
     double sq_norm
+    float* scratch           # [dim] of its task, to widen a row into; NULL where rows are float32
     float slope              # of the bound, per unit of item norm
     float margin
     float floor              # scores must exceed it, whatever the heap holds
@@ -45,7 +47,7 @@ cdef struct Plan:
     int metric
     const float* queries
     const float* scan_queries  # what the tiles see: unit length under cosine
-    const float* vectors
+    Rows vectors
     const double* sq_norms
     const float* reach
     const CodeTable* codes     # NULL: the float32 scan alone
@@ -71,6 +73,8 @@ cdef struct Plan:
     double gamma
     float max_bias
     float floor
+    float* scratch           # [task][scratch_size]; NULL where rows are float32
+    int64_t scratch_size
     Entry* entries           # [part][query][k]
     int64_t* counts          # [part][query]
     int64_t* scanned         # [task]
@@ -142,8 +146,8 @@ cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept no
     if not allowed(plan, query, row):
         return False
     score = canonical_score(
-        plan.native.kernels, plan.metric, query.vector, plan.vectors + row * plan.dim, plan.dim,
-        query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
+        plan.native.kernels, plan.metric, query.vector, row_at(plan.vectors, row, query.scratch),
+        plan.dim, query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
     if score > query.floor:
         enter(plan, query, score, ordinal_of(plan, row))
     return True

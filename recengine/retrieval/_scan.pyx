@@ -54,6 +54,10 @@ cdef void start_query(const Plan* plan, int64_t q, int64_t part, Query* query) n
     cdef double norm
     query.vector = plan.queries + q * plan.dim
     query.sq_norm = plan.query_sq[q]
+    query.scratch = NULL
+    if plan.scratch != NULL:
+        query.scratch = plan.scratch + (
+            q // plan.chunk * plan.n_parts + part) * plan.scratch_size
     query.floor = plan.floor
     query.count = 0
     query.heap = plan.entries + (part * plan.n_queries + q) * plan.k

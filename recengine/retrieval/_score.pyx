@@ -18,13 +18,15 @@ from recengine.retrieval._kernels cimport (
     canonical_score,
     kApiCapsule,
 )
+from recengine.retrieval._rows cimport Rows, is_narrow, point_at, row_at
 
 
 cdef struct Pairs:
     const Kernels* kernels
     int metric
     const float* queries
-    const float* items
+    Rows items
+    float* scratch           # [query][dim]; NULL where items are float32
     int64_t dim
     int64_t n_items
     const double* query_sq
@@ -40,10 +42,10 @@ cdef enum:
 
 cdef struct Norms:
     const Kernels* kernels
-    const float* vectors
+    Rows vectors
+    float* scratch           # [dim]
     double* out
     int64_t n
-    int64_t dim
 
 
 cdef void norm_rows(void* context, int64_t block) noexcept nogil:
@@ -51,8 +53,8 @@ cdef void norm_rows(void* context, int64_t block) noexcept nogil:
     cdef int64_t i
     cdef const float* row
     for i in range(block * NORM_ROWS, min(norms.n, (block + 1) * NORM_ROWS)):
-        row = norms.vectors + i * norms.dim
-        norms.out[i] = norms.kernels.canonical_dot(row, row, norms.dim)
+        row = row_at(norms.vectors, i, norms.scratch)
+        norms.out[i] = norms.kernels.canonical_dot(row, row, norms.vectors.dim)
 
 
 cdef const NativeApi* native_api(object capsule) except NULL:
@@ -64,18 +66,22 @@ def _check_metric(int metric):
         raise ValueError(f"metric must be 0, 1 or 2, got {metric}")
 
 
-def squared_norms(api, const float[:, ::1] vectors not None):
-    """Return the canonical x.x of each row, (n,) float64."""
+def squared_norms(api, vectors not None):
+    """Return the canonical x.x of each row, (n,) float64.
+
+    Rows are float32, float16, or uint16 (the bits of bfloat16).
+    """
     cdef const NativeApi* native = native_api(api)
     cdef Norms norms
-    out = np.empty(vectors.shape[0], np.float64)
+    norms.n = point_at(&norms.vectors, vectors)
+    out = np.empty(norms.n, np.float64)
     cdef double[::1] view = out
-    if out.size == 0 or vectors.shape[1] == 0:
+    if norms.n == 0 or norms.vectors.dim == 0:
         out[:] = 0.0
         return out
+    cdef float[::1] scratch = np.empty(norms.vectors.dim, np.float32)
     norms.kernels = native.kernels
-    norms.vectors, norms.out = &vectors[0, 0], &view[0]
-    norms.n, norms.dim = vectors.shape[0], vectors.shape[1]
+    norms.scratch, norms.out = &scratch[0], &view[0]
     with nogil:
         # Through the pool for its floating-point mode, on the calling thread alone.
         native.parallel_for((norms.n + NORM_ROWS - 1) // NORM_ROWS, 1, norm_rows, &norms)
@@ -118,7 +124,8 @@ cdef void score_query(void* context, int64_t q) noexcept nogil:
         row = pairs.rows[i]
         pairs.out[i] = canonical_score(
             pairs.kernels, pairs.metric, pairs.queries + q * pairs.dim,
-            pairs.items + row * pairs.dim, pairs.dim, pairs.query_sq[q], pairs.item_sq[row],
+            row_at(pairs.items, row, pairs.scratch + q * pairs.dim if pairs.scratch else NULL),
+            pairs.dim, pairs.query_sq[q], pairs.item_sq[row],
             pairs.bias[row] if pairs.bias else 0.0)
 
 
@@ -128,16 +135,17 @@ cdef void score_row(void* context, int64_t q) noexcept nogil:
     for i in range(pairs.n_items):
         pairs.out[q * pairs.n_items + i] = canonical_score(
             pairs.kernels, pairs.metric, pairs.queries + q * pairs.dim,
-            pairs.items + i * pairs.dim, pairs.dim, pairs.query_sq[q], pairs.item_sq[i], 0.0)
+            row_at(pairs.items, i, NULL), pairs.dim, pairs.query_sq[q], pairs.item_sq[i], 0.0)
 
 
-def rank(api, int metric, const float[:, ::1] queries, const float[:, ::1] vectors,
+def rank(api, int metric, const float[:, ::1] queries, vectors not None,
          const double[::1] sq_norms, const int64_t[::1] indptr, const int64_t[::1] rows,
          *, const float[::1] bias=None, int num_threads=1):
     """Return canonical scores of the pairs (query q, row) of a CSR of candidates.
 
     Parameters
     ----------
+    vectors : (n, dim) float32, float16 or uint16 (the bits of bfloat16)
     indptr : (n_queries + 1,) int64
     rows : (nnz,) int64
         Row numbers in [0, n), in any order.
@@ -147,10 +155,11 @@ def rank(api, int metric, const float[:, ::1] queries, const float[:, ::1] vecto
     (nnz,) float32
     """
     cdef const NativeApi* native = native_api(api)
-    cdef int64_t n = vectors.shape[0], n_queries = queries.shape[0], i
     cdef Pairs pairs
+    cdef int64_t n = point_at(&pairs.items, vectors), n_queries = queries.shape[0], i
+    cdef int64_t dim = pairs.items.dim
     _check_metric(metric)
-    _check_sides(queries, vectors, sq_norms.shape[0], num_threads)
+    _check_sides(queries, n, dim, sq_norms.shape[0], num_threads)
     if indptr.shape[0] != n_queries + 1 or indptr[0] != 0 or indptr[n_queries] != rows.shape[0]:
         raise ValueError(f"indptr must run from 0 to {rows.shape[0]} over {n_queries} queries")
     for i in range(n_queries):
@@ -169,8 +178,12 @@ def rank(api, int metric, const float[:, ::1] queries, const float[:, ::1] vecto
         return out
     pairs.kernels = native.kernels
     pairs.metric = metric
-    pairs.queries, pairs.items = &queries[0, 0], &vectors[0, 0]
-    pairs.dim, pairs.n_items = vectors.shape[1], n
+    pairs.queries, pairs.dim, pairs.n_items = &queries[0, 0], dim, n
+    pairs.scratch = NULL
+    cdef float[:, ::1] scratch
+    if is_narrow(pairs.items):
+        scratch = np.empty((n_queries, dim), np.float32)
+        pairs.scratch = &scratch[0, 0]
     pairs.query_sq, pairs.item_sq = &query_sq[0], &sq_norms[0]
     pairs.bias = <const float*>NULL
     if bias is not None:
@@ -187,7 +200,7 @@ def pairwise(api, int metric, const float[:, ::1] a, const float[:, ::1] b, *,
     cdef const NativeApi* native = native_api(api)
     cdef Pairs pairs
     _check_metric(metric)
-    _check_sides(a, b, b.shape[0], num_threads)
+    _check_sides(a, b.shape[0], b.shape[1], b.shape[0], num_threads)
     cdef const double[::1] a_sq = squared_norms(api, a)
     cdef const double[::1] b_sq = squared_norms(api, b)
     out = np.empty((a.shape[0], b.shape[0]), np.float32)
@@ -196,8 +209,9 @@ def pairwise(api, int metric, const float[:, ::1] a, const float[:, ::1] b, *,
         return out
     pairs.kernels = native.kernels
     pairs.metric = metric
-    pairs.queries, pairs.items = &a[0, 0], &b[0, 0]
-    pairs.dim, pairs.n_items = a.shape[1], b.shape[0]
+    pairs.n_items = point_at(&pairs.items, b)
+    pairs.queries, pairs.dim = &a[0, 0], a.shape[1]
+    pairs.scratch = NULL
     pairs.query_sq, pairs.item_sq = &a_sq[0], &b_sq[0]
     pairs.bias = <const float*>NULL
     pairs.indptr = pairs.rows = <const int64_t*>NULL
@@ -207,14 +221,13 @@ def pairwise(api, int metric, const float[:, ::1] a, const float[:, ::1] b, *,
     return out
 
 
-def _check_sides(const float[:, ::1] queries, const float[:, ::1] vectors, int64_t n_norms,
+def _check_sides(const float[:, ::1] queries, int64_t n, int64_t dim, int64_t n_norms,
                  int num_threads):
-    if queries.shape[1] != vectors.shape[1]:
-        raise ValueError(
-            f"queries must have {vectors.shape[1]} columns, got {queries.shape[1]}")
-    if vectors.shape[1] < 1:
+    if queries.shape[1] != dim:
+        raise ValueError(f"queries must have {dim} columns, got {queries.shape[1]}")
+    if dim < 1:
         raise ValueError("vectors must have at least one column, got 0")
-    if n_norms != vectors.shape[0]:
-        raise ValueError(f"sq_norms must have {vectors.shape[0]} entries, got {n_norms}")
+    if n_norms != n:
+        raise ValueError(f"sq_norms must have {n} entries, got {n_norms}")
     if num_threads < 1:
         raise ValueError(f"num_threads must be >= 1, got {num_threads}")

@@ -4,12 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array, Float64Array, Int64Array
+from recengine.retrieval._vectors import Vectors
 
 def search(
     api: object,
     metric: int,
     queries: Float32Array,
-    vectors: Float32Array,
+    vectors: Vectors,
     sq_norms: Float64Array,
     reach: Float32Array,
     k: int,

@@ -22,12 +22,13 @@ from recengine.retrieval._kernels cimport (
 )
 from recengine.retrieval._float_scan cimport gamma_bound
 from recengine.retrieval._plan cimport CodeTable, Entry, Plan
+from recengine.retrieval._rows cimport is_narrow, point_at
 from recengine.retrieval._scan cimport collect, scan, split
 
 from recengine.retrieval._score import squared_norms
 
 
-def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vectors,
+def search(api, int metric, const float[:, ::1] queries, vectors,
            const double[::1] sq_norms, const float[::1] reach, Py_ssize_t k, *,
            const int64_t[::1] ordinals=None, bint ascending=True,
            const uint64_t[::1] alive=None, const uint64_t[::1] mask=None,
@@ -41,7 +42,8 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     ----------
     api : capsule of `_native.api`
     metric : 0 cosine, 1 dot, 2 l2
-    queries, vectors : (n_queries, dim), (n, dim) float32, finite
+    queries : (n_queries, dim) float32, finite
+    vectors : (n, dim) float32, float16 or uint16 (the bits of bfloat16), finite
     sq_norms, reach : (n,) float64 and float32
         From `_score.squared_norms` and `_score.reach`.
     ordinals : (n,) int64 >= 0, optional
@@ -72,8 +74,8 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     """
     cdef Plan plan
     cdef CodeTable table
-    cdef int64_t n = vectors.shape[0], n_tasks, n_chunks
-    _check_search(metric, queries, vectors, sq_norms, reach, k, num_threads)
+    cdef int64_t n = point_at(&plan.vectors, vectors), dim = plan.vectors.dim, n_tasks, n_chunks
+    _check_search(metric, queries, n, dim, sq_norms, reach, k, num_threads)
     _check_limits(n, queries.shape[0], rows, exclude_indptr, exclude_rows)
     _check_ordinals(n, ordinals, alive)
     _check_bias(metric, n, bias)
@@ -81,7 +83,7 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
         raise ValueError("min_score must not be NaN")
     plan.native = <const NativeApi*>PyCapsule_GetPointer(api, kApiCapsule)
     plan.metric = metric
-    plan.n, plan.dim, plan.n_queries = n, vectors.shape[1], queries.shape[0]
+    plan.n, plan.dim, plan.n_queries = n, dim, queries.shape[0]
     plan.n_positions = n if rows is None else rows.shape[0]
     plan.k = min(k, plan.n_positions)
     out_rows = np.full((plan.n_queries, k), -1, np.int64)
@@ -99,7 +101,7 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
                                out=np.zeros(scan_array.shape)).astype(np.float32)
     cdef const float[:, ::1] scan_queries = scan_array
     plan.queries, plan.scan_queries = &queries[0, 0], &scan_queries[0, 0]
-    plan.vectors, plan.sq_norms, plan.reach = &vectors[0, 0], &sq_norms[0], &reach[0]
+    plan.sq_norms, plan.reach = &sq_norms[0], &reach[0]
     plan.query_sq = &query_sq[0]
     plan.bias = <const float*>NULL
     if bias is not None and bias.shape[0] != 0:
@@ -130,12 +132,18 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     plan.deadline_ns = deadline_ns
     plan.codes = <const CodeTable*>NULL
     if codes is not None and rows is None:
-        _fill_codes(&table, codes, n, plan.dim)
+        _fill_codes(&table, codes, n, dim)
         plan.codes = &table
         plan.ascending = plan.ascending and table.order == NULL
 
     n_chunks = split(&plan, num_threads)
     n_tasks = n_chunks * plan.n_parts
+    plan.scratch = NULL
+    plan.scratch_size = (dim + 15) // 16 * 16  # whole cache lines: tasks do not share them
+    cdef float[:, ::1] scratch
+    if is_narrow(plan.vectors):
+        scratch = np.empty((n_tasks, plan.scratch_size), np.float32)
+        plan.scratch = &scratch[0, 0]
     counters = np.zeros((3, n_tasks), np.int64)
     counts = np.zeros((plan.n_parts, plan.n_queries), np.int64)
     cdef int64_t[:, ::1] counter_view = counters
@@ -159,7 +167,7 @@ def search(api, int metric, const float[:, ::1] queries, const float[:, ::1] vec
     return out_rows, out_scores, stats
 
 
-def _check_search(int metric, const float[:, ::1] queries, const float[:, ::1] vectors,
+def _check_search(int metric, const float[:, ::1] queries, int64_t n, int64_t dim,
                   const double[::1] sq_norms, const float[::1] reach, Py_ssize_t k,
                   int num_threads):
     if metric not in (COSINE, DOT, L2):
@@ -168,11 +176,10 @@ def _check_search(int metric, const float[:, ::1] queries, const float[:, ::1] v
         raise ValueError(f"k must be >= 0, got {k}")
     if num_threads < 1:
         raise ValueError(f"num_threads must be >= 1, got {num_threads}")
-    if vectors.shape[1] < 1 or queries.shape[1] != vectors.shape[1]:
-        raise ValueError(
-            f"queries must have {vectors.shape[1]} > 0 columns, got {queries.shape[1]}")
-    if sq_norms.shape[0] != vectors.shape[0] or reach.shape[0] != vectors.shape[0]:
-        raise ValueError(f"sq_norms and reach must have {vectors.shape[0]} entries, "
+    if dim < 1 or queries.shape[1] != dim:
+        raise ValueError(f"queries must have {dim} > 0 columns, got {queries.shape[1]}")
+    if sq_norms.shape[0] != n or reach.shape[0] != n:
+        raise ValueError(f"sq_norms and reach must have {n} entries, "
                          f"got {sq_norms.shape[0]} and {reach.shape[0]}")
 
 

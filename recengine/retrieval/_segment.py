@@ -9,8 +9,8 @@ import numpy as np
 
 from recengine import _native
 from recengine._types import Float32Array, Float64Array, Int64Array
-from recengine._validation import as_matrix
 from recengine.retrieval import _coding, _score
+from recengine.retrieval._vectors import Vectors
 
 CHUNK_BYTES = 4 << 20  # how much of the vectors is gathered at once
 
@@ -21,7 +21,8 @@ class Segment:
 
     Attributes
     ----------
-    vectors : ndarray (n_rows, dim), float32, C-contiguous
+    vectors : ndarray (n_rows, dim), float32, float16 or uint16 (bfloat16), C-contiguous
+        As they are stored (`_vectors`).
     sq_norms : ndarray (n_rows,), float64
         The canonical x·x of each row.
     reach : ndarray (n_rows,), float32
@@ -36,7 +37,7 @@ class Segment:
         Added to the scores; None where it is 0 throughout.
     """
 
-    vectors: Float32Array
+    vectors: Vectors
     sq_norms: Float64Array
     reach: Float32Array
     ordinals: Int64Array | None
@@ -63,18 +64,8 @@ class Segment:
         return np.where(self.ordinals[rows] == ordinals, rows, -1)
 
 
-def owned(name: str, value: Any) -> Float32Array:
-    """Return a read-only float32 matrix: the caller's memory only if it is read-only too."""
-    table = as_matrix(name, value)
-    if table.flags.writeable:
-        if table is value or table.base is not None:
-            table = table.copy()
-        table.flags.writeable = False
-    return table
-
-
 def sealed(
-    vectors: Float32Array,
+    vectors: Vectors,
     metric: int,
     *,
     ordinals: Int64Array | None = None,
@@ -100,12 +91,12 @@ def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     ordinals = numbers[order]
-    dim = parts[0][0].vectors.shape[1]
-    vectors = np.empty((len(order), dim), np.float32)
+    like = parts[0][0].vectors
+    vectors = np.empty((len(order), like.shape[1]), like.dtype)
     norms, reach = np.empty(len(order), np.float64), np.empty(len(order), np.float32)
     biased = any(segment.bias is not None for segment, _ in parts)
     bias = np.zeros(len(order), np.float32) if biased else None
-    step = max(1, CHUNK_BYTES // (4 * dim))
+    step = max(1, CHUNK_BYTES // (like.itemsize * like.shape[1]))
     done = 0
     for segment, rows in parts:
         for start in range(0, len(rows), step):

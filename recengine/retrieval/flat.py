@@ -16,6 +16,7 @@ from recengine._types import (
     Int64Array,
     ItemId,
     Metric,
+    Storage,
     TopK,
 )
 from recengine._validation import as_choice, as_count, as_ids, as_k, as_matrix, as_queries, as_real
@@ -24,8 +25,9 @@ from recengine.retrieval import _bias, _id_lists, _persistence, _planner, _reque
 from recengine.retrieval._columns import Columns
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._live import Live
-from recengine.retrieval._segment import owned, sealed
+from recengine.retrieval._segment import sealed
 from recengine.retrieval._stats import SearchStats
+from recengine.retrieval._vectors import STORAGES, owned, rounded, storage_of
 from recengine.retrieval.filters import Filter, Prepared
 from recengine.retrieval.predicate import Predicate
 from recengine.retrieval.similarity import METRICS
@@ -39,9 +41,9 @@ class FlatIndex:
     Parameters
     ----------
     vectors : array_like (n_items, dim)
-        Finite real numbers, read as float32. A read-only, C-contiguous float32 array (a mapped
-        file, say) is borrowed: nobody may write to its memory afterwards. Anything else is
-        copied.
+        Finite real numbers, read as float32. A read-only, C-contiguous array (a mapped file, say)
+        of float32, or of float16 for that storage, is borrowed: nobody may write to its memory
+        afterwards. Anything else is copied.
     ids : array_like (n_items,), optional
         Distinct int64 (not −1) or str; 0, 1, ... when omitted.
     metric : {"cosine", "dot", "l2"}
@@ -52,11 +54,15 @@ class FlatIndex:
         missing. A pandas, polars or Arrow frame, or arrays by name; copied.
     bias : array_like (n_items,), optional
         Added to the score of each item, finite, read as float32; 0 when omitted. Not under l2.
+    storage : {"float32", "float16", "bfloat16"}
+        How the vectors are kept. In 2 bytes a number they are rounded to nearest, ties to even,
+        and every answer is exact for the rounded ones: that of a float32 index over them.
 
     Raises
     ------
     ValueError, TypeError
-        Wrong shape or dtype, NaN, infinity, dim 0, duplicate ids, the id −1, a bias under l2.
+        Wrong shape or dtype, NaN, infinity, a number beyond the storage (float16: 65,504), dim 0,
+        duplicate ids, the id −1, a bias under l2.
 
     Notes
     -----
@@ -67,7 +73,7 @@ class FlatIndex:
 
     The scan reads int8 codes and drops an item only where a bound of their error proves that it
     is not in the answer (``recengine/retrieval/_code_scan.pyx`` gives the proof); where the codes
-    cannot tell the items apart it reads the float32 vectors.
+    cannot tell the items apart it reads the vectors, in float32.
 
     Memory: the vectors (unless borrowed), dim + 21 bytes an item for codes and norms (8 more where
     the codes lie in order of norm), and the ids; a compaction needs as much again until it is done.
@@ -83,9 +89,11 @@ class FlatIndex:
         metric: Metric = "cosine",
         columns: Any = None,
         bias: Any = None,
+        storage: Storage = "float32",
     ) -> None:
         as_choice("metric", metric, METRICS)
-        table = owned("vectors", vectors)
+        as_choice("storage", storage, STORAGES)
+        table = owned("vectors", vectors, storage)
         if table.shape[1] == 0:
             raise ValueError(f"vectors must have dim >= 1, got shape {table.shape}")
         names = np.arange(len(table)) if ids is None else as_ids("ids", ids)
@@ -313,7 +321,7 @@ class FlatIndex:
             Distinct ids of the index's kind. An id that was deleted returns with its old ordinal;
             a new one gets the next.
         vectors : array_like (n, dim)
-            Finite real numbers; copied.
+            Finite real numbers; copied, and rounded as the `storage` says.
         columns : frame or mapping of str to array_like (n,), optional
             Attributes, of columns that the index has. In a column that is not given an item keeps
             its value, and a new one has none.
@@ -337,8 +345,9 @@ class FlatIndex:
         generation = self._live.generation
         names = _id_lists.distinct_ids(generation, "ids", ids)
         table = as_matrix("vectors", vectors, dim=self.dim, n_rows=len(names))
+        halves = rounded("vectors", table, self.storage)
         boost = None if bias is None else _bias.as_bias(bias, len(names), generation.metric)
-        self._live.upsert(names, table, columns, boost)
+        self._live.upsert(names, halves, columns, boost)
 
     def delete(self, ids: Any) -> None:
         """Remove items; the next search no longer returns them.
@@ -409,6 +418,11 @@ class FlatIndex:
         return METRICS[self._live.generation.metric]
 
     @property
+    def storage(self) -> Storage:
+        """How the vectors are kept: "float32", "float16" or "bfloat16"."""
+        return storage_of(self._live.generation.base.vectors)
+
+    @property
     def n_ordinals(self) -> int:
         """How many ordinals were ever given: the width of an `exclude` matrix."""
         return self._live.generation.n_ordinals
@@ -430,7 +444,7 @@ class FlatIndex:
         return self._live.generation.ordinal_of(item_id) >= 0
 
     def __getitem__(self, item_id: ItemId) -> Float32Array:
-        """Return the vector (dim,) of an item, read-only; UnknownItemError without it."""
+        """Return the float32 (dim,) that is stored, read-only; UnknownItemError without it."""
         generation = self._live.generation
         ordinal = generation.book.find_one(item_id, generation.n_ordinals)
         vector = None if ordinal < 0 else generation.vector(ordinal)

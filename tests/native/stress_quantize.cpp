@@ -53,7 +53,7 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
   std::frexp(std::sqrt(largest), &exponent);
   const double unit = metric == Metric::kCosine || largest == 0 ? 1 : std::ldexp(1.0, -exponent);
   CodeSource source{};
-  source.rows = rows.data();
+  source.rows = {rows.data(), dim, recengine::Storage::kFloat32};
   source.sq_norm = sq_norm.data();
   source.mean = mean.data();
   source.order = ordered ? order.data() : nullptr;

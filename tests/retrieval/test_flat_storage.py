@@ -8,6 +8,7 @@ import pytest
 
 import recengine as rec
 from recengine.retrieval import _coding
+from recengine.retrieval._persistence import SCHEMA
 from recengine.storage import read_bundle, write_bundle
 
 
@@ -94,15 +95,20 @@ VECTORS = np.ones((2, 3), np.float32)
 NORMS = np.full(2, 3.0)
 REACH = np.full(2, 1.8, np.float32)
 WHOLE = {"vectors": VECTORS, "sq_norms": NORMS, "reach": REACH, "ids": np.array([1, 2])}
-DOT = {"metric": "dot"}
+DOT = {"metric": "dot", "storage": "float32"}
 
 
 @pytest.mark.parametrize(
     ("arrays", "meta", "message"),
     [
         ({}, {}, "must hold 'metric'"),
-        ({}, {"metric": "x"}, "metric 'x' is not one of"),
-        ({}, {"metric": ["dot"]}, "is not one of"),
+        ({}, {"metric": "dot"}, "must hold 'storage'"),
+        ({}, {**DOT, "metric": "x"}, "metric 'x' is not one of"),
+        ({}, {**DOT, "metric": ["dot"]}, "is not one of"),
+        ({}, {**DOT, "storage": "float64"}, "storage 'float64' is not one of"),
+        ({}, {**DOT, "storage": []}, "is not one of"),
+        ({}, {**DOT, "storage": "float16"}, "vectors are not float16"),
+        ({"vectors": VECTORS.astype(np.float16)}, DOT, "vectors are not float32"),
         ({"vectors": None}, DOT, "must hold 'vectors'"),
         ({"sq_norms": None}, DOT, "must hold 'sq_norms'"),
         ({"reach": None}, DOT, "must hold 'reach'"),
@@ -130,7 +136,7 @@ DOT = {"metric": "dot"}
 def test_a_whole_file_of_wrong_content_is_an_error(tmp_path, arrays, meta, message, verify):
     path = tmp_path / "index.rec"
     held = {name: array for name, array in (WHOLE | arrays).items() if array is not None}
-    write_bundle(path, held, meta, kind="flat-index", schema=3)
+    write_bundle(path, held, meta, kind="flat-index", schema=SCHEMA)
     with pytest.raises(rec.BundleError, match=message):
         rec.FlatIndex.open(path, verify=verify)
 
@@ -139,10 +145,10 @@ def test_a_whole_file_of_wrong_content_is_an_error(tmp_path, arrays, meta, messa
 def test_codes_of_another_shape_are_an_error(tmp_path, part):
     path = tmp_path / "index.rec"
     small_index().save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=3)
+    bundle = read_bundle(path, kind="flat-index", schema=SCHEMA)
     arrays = dict(bundle.arrays)
     arrays[f"codes/{part}"] = arrays[f"codes/{part}"][:-1]
-    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=3)
+    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=SCHEMA)
     with pytest.raises(rec.BundleError, match="codes of a flat index"):
         rec.FlatIndex.open(path)
 
@@ -186,7 +192,7 @@ def test_foreign_files_are_errors(tmp_path):
     write_bundle(path, {"vectors": VECTORS}, {}, kind="something-else", schema=1)
     with pytest.raises(rec.BundleError, match="kind"):
         rec.FlatIndex.open(path)
-    write_bundle(path, {"vectors": VECTORS}, {}, kind="flat-index", schema=2)
+    write_bundle(path, {"vectors": VECTORS}, {}, kind="flat-index", schema=SCHEMA - 1)
     with pytest.raises(rec.BundleError, match="schema"):
         rec.FlatIndex.open(path)
 
@@ -194,13 +200,13 @@ def test_foreign_files_are_errors(tmp_path):
 def test_the_file_holds_the_index_and_no_more(tmp_path):
     path = tmp_path / "index.rec"
     small_index("str", "dot").save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=3)
-    assert bundle.meta.keys() == {"metric", "codes"}
+    bundle = read_bundle(path, kind="flat-index", schema=SCHEMA)
+    assert bundle.meta.keys() == {"metric", "storage", "codes"}
     held = {name for name in bundle.arrays if not name.startswith("codes/")}
     assert held == {"vectors", "sq_norms", "reach", "ids/offsets", "ids/utf8"}
     index = small_index("int64", "dot")
     index.delete([-3])
     index.save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=3)
+    bundle = read_bundle(path, kind="flat-index", schema=SCHEMA)
     assert bundle.arrays["ordinals"].tolist() == [0, 2]
     assert bundle.arrays["vectors"].shape == (2, 3)  # what was deleted is not in the file
