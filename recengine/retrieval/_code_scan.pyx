@@ -72,12 +72,11 @@ from recengine.retrieval._plan cimport (
     allowed,
     decide,
 )
-from recengine.retrieval._rows cimport row_bytes
+from recengine.retrieval._rows cimport prefetch_row
 
 
 cdef extern from * nogil:
     int __builtin_ctz(unsigned int)
-    void __builtin_prefetch(const void*)
 
 cdef enum:
     AHEAD = 6            # vectors asked for before the one that is scored
@@ -101,13 +100,6 @@ cdef inline int64_t tiles_of(int64_t n_queries) noexcept nogil:
     return (n_queries + kTileQueries - 1) // kTileQueries
 
 
-cdef void prefetch(const Plan* plan, int64_t row) noexcept nogil:
-    cdef int64_t line, size = row_bytes(plan.vectors)
-    cdef const char* vector = <const char*>plan.vectors.data + row * size
-    for line in range(0, min(size, 4096), 64):
-        __builtin_prefetch(vector + line)
-
-
 cdef int64_t thin(CodeQuery* coded, int64_t first, int64_t to, double limit) noexcept nogil:
     """Move what was found from `first` on and reaches the limit to `to`; returns the list's end."""
     cdef int64_t i, kept = to
@@ -123,10 +115,10 @@ cdef int64_t score_found(const Plan* plan, const CodeQuery* coded, Query* query,
                          int64_t end) noexcept nogil:
     cdef int64_t i, n_scored = 0
     for i in range(first, min(first + AHEAD, end)):
-        prefetch(plan, coded.found[i].second)
+        prefetch_row(plan.vectors, coded.found[i].second)
     for i in range(first, end):
         if i + AHEAD < end:
-            prefetch(plan, coded.found[i + AHEAD].second)
+            prefetch_row(plan.vectors, coded.found[i + AHEAD].second)
         n_scored += decide(plan, query, coded.found[i].second)
     return n_scored
 

@@ -33,7 +33,7 @@ from recengine.retrieval._kernels cimport (
     kTileQueries,
 )
 from recengine.retrieval._plan cimport Plan, Query, decide, threshold
-from recengine.retrieval._rows cimport is_narrow, row_at
+from recengine.retrieval._rows cimport is_narrow, prefetch_row, row_at
 
 
 cdef extern from * nogil:
@@ -41,6 +41,7 @@ cdef extern from * nogil:
     void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
+    AHEAD = 12               # rows asked for before the one that is loaded
     ROW_QUERIES = 3          # up to so many queries, packing a panel costs more than it saves
 
 
@@ -94,21 +95,29 @@ cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int
     return n_scored
 
 
+cdef inline int64_t row_of(const Plan* plan, int64_t position) noexcept nogil:
+    if plan.rows != NULL:
+        return plan.rows[position]
+    if plan.codes != NULL and plan.codes.order != NULL:
+        return max(<int64_t>0, min(plan.codes.order[position], plan.n - 1))
+    return position
+
+
 cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t n_rows,
                      bint pack) noexcept nogil:
     cdef int64_t i, row, n_slots
     cdef float* scratch = NULL
+    # Rows that are widened are read one by one, not 32 at once: the machine asks for too few.
+    cdef bint asks = block.widened != NULL or plan.rows != NULL
     block.n_rows = n_rows
     block.n_panels = (n_rows + kPanelRows - 1) // kPanelRows
     n_slots = block.n_panels * kPanelRows
     for i in range(n_slots):
         # Idle slots repeat the last row, so that tiles read what exists; their hits are cleared.
-        row = first + min(i, n_rows - 1)
-        if plan.rows != NULL:
-            row = plan.rows[row]
-        elif plan.codes != NULL and plan.codes.order != NULL:
-            row = max(<int64_t>0, min(plan.codes.order[row], plan.n - 1))
+        row = row_of(plan, first + min(i, n_rows - 1))
         block.number[i] = row
+        if asks and i + AHEAD < n_rows:
+            prefetch_row(plan.vectors, row_of(plan, first + i + AHEAD))
         if block.widened != NULL:
             scratch = block.widened + (i % kPanelRows if pack else i) * plan.dim
         block.row[i] = row_at(plan.vectors, row, scratch)

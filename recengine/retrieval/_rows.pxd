@@ -15,7 +15,7 @@ cdef extern from "core/half.h" namespace "recengine" nogil:
         Storage storage
 
     const float* row_at(const Rows& rows, int64_t row, float* scratch)
-    int64_t row_bytes(const Rows& rows)
+    void prefetch_row(const Rows& rows, int64_t row)
 
 
 cdef inline int64_t point_at(Rows* rows, vectors) except -1:

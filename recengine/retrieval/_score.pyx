@@ -18,7 +18,7 @@ from recengine.retrieval._kernels cimport (
     canonical_score,
     kApiCapsule,
 )
-from recengine.retrieval._rows cimport Rows, is_narrow, point_at, row_at
+from recengine.retrieval._rows cimport Rows, is_narrow, point_at, prefetch_row, row_at
 
 
 cdef struct Pairs:
@@ -39,6 +39,7 @@ cdef struct Pairs:
 
 cdef enum:
     NORM_ROWS = 4096
+    AHEAD = 6                # rows asked for before the one that is scored
 
 cdef struct Norms:
     const Kernels* kernels
@@ -121,6 +122,8 @@ cdef void score_query(void* context, int64_t q) noexcept nogil:
     cdef Pairs* pairs = <Pairs*>context
     cdef int64_t i, row
     for i in range(pairs.indptr[q], pairs.indptr[q + 1]):
+        if i + AHEAD < pairs.indptr[q + 1]:
+            prefetch_row(pairs.items, pairs.rows[i + AHEAD])
         row = pairs.rows[i]
         pairs.out[i] = canonical_score(
             pairs.kernels, pairs.metric, pairs.queries + q * pairs.dim,
