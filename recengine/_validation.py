@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from recengine._types import Float32Array, IdArray, Int64Array
 
 _MOST = 2**31 - 1  # what a C int holds
 MOST_PADDING = 2**20  # entries of an answer beyond the items there are
+_SMALL = 1024  # numbers that BLAS adds on the calling thread
 
 
 def as_count(name: str, value: Any, *, minimum: int = 0, maximum: int | None = _MOST) -> int:
@@ -102,6 +104,8 @@ def as_queries(name: str, value: Any, *, dim: int) -> tuple[Float32Array, bool]:
 def check_finite(name: str, array: Float32Array) -> Float32Array:
     """Return `array`, refusing NaN and infinity and saying where the first one stands."""
     # A sum is finite only if all its terms are (or overflowed): one cheap pass for the usual case.
+    if array.size <= _SMALL and math.isfinite(np.vdot(array, array)):
+        return array
     with np.errstate(over="ignore", invalid="ignore"):
         total = array.sum(dtype=np.float64)
     if not np.isfinite(total):

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/code_walk.h"
+#include "core/scratch.h"
 #include "core/thread_pool.h"
 #include "simd/kernels.h"
 
@@ -17,6 +18,8 @@ struct NativeApi {
   void (*parallel_for)(int64_t n_tasks, int num_threads, Task task, void* context);
   int64_t (*now_ns)();  // the clock of time.monotonic_ns()
   int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first, int64_t end);
+  void (*begin_scratch)(int use);
+  void* (*take_scratch)(int use, size_t bytes);
 };
 
 inline int64_t monotonic_ns() {

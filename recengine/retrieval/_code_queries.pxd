@@ -51,7 +51,6 @@ cdef struct CodeChunk:
 
 cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, int64_t q0,
                      int64_t n_queries, int64_t block_rows) noexcept nogil
-cdef void close_codes(CodeChunk* chunk) noexcept nogil
 cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexcept nogil
 cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
                     int64_t q) noexcept nogil

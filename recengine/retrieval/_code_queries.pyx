@@ -6,7 +6,6 @@ The proof stands in `_code_scan`.
 from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, fabs, nearbyint, nextafterf, sqrt
 from libc.stdint cimport int8_t, int32_t, int64_t
-from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
 from recengine.retrieval._kernels cimport (
@@ -16,11 +15,8 @@ from recengine.retrieval._kernels cimport (
     kPanelRows,
     kTileQueries,
 )
-from recengine.retrieval._plan cimport Plan, Query, threshold
+from recengine.retrieval._plan cimport Plan, Query, take, threshold
 
-
-cdef extern from * nogil:
-    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
     SPARE_FOUND = 160    # room of a query's list beyond 4 k: half holds what stays open
@@ -190,26 +186,26 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
                      int64_t n_queries, int64_t block_rows) noexcept nogil:
     """Code a chunk of queries; False where memory is short."""
     cdef int64_t n_tiles = (n_queries + kTileQueries - 1) // kTileQueries, q
+    cdef int64_t word_bytes = n_queries * 2 * plan.codes.pairs * 4
     chunk.n_queries = n_queries
     chunk.pairs = plan.codes.pairs
-    chunk.tiles = <CodeQueries*>aligned_alloc(64, n_tiles * sizeof(CodeQueries))
-    chunk.queries = <CodeQuery*>calloc(n_queries, sizeof(CodeQuery))
-    chunk.words = <int32_t*>calloc(n_queries * 2 * chunk.pairs, 4)
-    chunk.member = <int64_t*>calloc(n_queries, sizeof(int64_t))
-    if plan.codes.order != NULL:
-        chunk.spare = <int32_t*>calloc(n_queries * 2 * chunk.pairs, 4)
-    chunk.raw = <int32_t*>aligned_alloc(64, kTileQueries * kPanelRows * 4)
-    chunk.scratch = <double*>calloc(plan.dim, sizeof(double))
-    if plan.bias != NULL:
-        chunk.boost = <float*>malloc(block_rows * sizeof(float))
     chunk.capacity = min(4 * plan.k + SPARE_FOUND, plan.n_positions + 1)
-    chunk.lower = <double*>malloc(n_queries * plan.k * sizeof(double))
-    chunk.found = <Found*>malloc(n_queries * chunk.capacity * sizeof(Found))
-    if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.raw == NULL
-            or chunk.scratch == NULL or chunk.member == NULL or chunk.lower == NULL
-            or chunk.found == NULL or (plan.bias != NULL and chunk.boost == NULL)
-            or (plan.codes.order != NULL and chunk.spare == NULL)):
+    chunk.tiles = <CodeQueries*>take(plan, n_tiles * sizeof(CodeQueries))
+    chunk.queries = <CodeQuery*>take(plan, n_queries * sizeof(CodeQuery))
+    chunk.words = <int32_t*>take(plan, word_bytes)
+    chunk.spare = <int32_t*>take(plan, word_bytes if plan.codes.order != NULL else 0)
+    chunk.member = <int64_t*>take(plan, n_queries * sizeof(int64_t))
+    chunk.raw = <int32_t*>take(plan, kTileQueries * kPanelRows * 4)
+    chunk.scratch = <double*>take(plan, plan.dim * sizeof(double))
+    chunk.boost = <float*>take(plan, block_rows * sizeof(float) if plan.bias != NULL else 0)
+    chunk.lower = <double*>take(plan, n_queries * plan.k * sizeof(double))
+    chunk.found = <Found*>take(plan, n_queries * chunk.capacity * sizeof(Found))
+    if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.spare == NULL
+            or chunk.raw == NULL or chunk.scratch == NULL or chunk.member == NULL
+            or chunk.boost == NULL or chunk.lower == NULL or chunk.found == NULL):
         return False
+    memset(chunk.queries, 0, n_queries * sizeof(CodeQuery))
+    memset(chunk.words, 0, word_bytes)
     memset(chunk.tiles, 0, n_tiles * sizeof(CodeQueries))
     for q in range(n_queries):
         chunk.member[q] = q
@@ -230,19 +226,6 @@ cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil:
         coded = chunk.queries + q
         chunk.tiles[q // kTileQueries].offset[q % kTileQueries] = <float>(
             unsigned * coded.total - coded.margin)
-
-
-cdef void close_codes(CodeChunk* chunk) noexcept nogil:
-    free(chunk.tiles)
-    free(chunk.queries)
-    free(chunk.member)
-    free(chunk.words)
-    free(chunk.spare)
-    free(chunk.raw)
-    free(chunk.scratch)
-    free(chunk.boost)
-    free(chunk.lower)
-    free(chunk.found)
 
 
 cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil:

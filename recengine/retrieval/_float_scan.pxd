@@ -27,4 +27,3 @@ cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n
                       int64_t rows) noexcept nogil
 cdef int64_t scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,
                          int64_t end) noexcept nogil
-cdef void close_floats(FloatChunk* chunk) noexcept nogil

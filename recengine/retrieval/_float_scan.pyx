@@ -21,7 +21,6 @@ strict. Elsewhere the threshold lies one float32 below tau (`_plan.threshold`).
 
 from libc.math cimport INFINITY, nextafterf
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport free, malloc
 
 from recengine.retrieval._kernels cimport (
     COSINE,
@@ -32,13 +31,12 @@ from recengine.retrieval._kernels cimport (
     kPanelRows,
     kTileQueries,
 )
-from recengine.retrieval._plan cimport Plan, Query, decide, threshold
+from recengine.retrieval._plan cimport Plan, Query, decide, take, threshold
 from recengine.retrieval._rows cimport is_narrow, prefetch_row, row_at
 
 
 cdef extern from * nogil:
     int __builtin_ctz(unsigned int)
-    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
     AHEAD = 12               # rows asked for before the one that is loaded
@@ -150,34 +148,24 @@ cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n
     chunk.packs = n_queries > ROW_QUERIES
     if not chunk.packs:
         panel_bytes = 64
-    chunk.packed = <float*>malloc(n_queries * plan.dim * sizeof(float))
-    chunk.tile = <float*>aligned_alloc(64, kTileQueries * kPanelRows * sizeof(float))
-    chunk.row = <const float**>malloc(rows * sizeof(float*))
-    chunk.number = <int64_t*>malloc(rows * sizeof(int64_t))
-    chunk.reach = <float*>malloc(2 * rows * sizeof(float))
+    chunk.packed = <float*>take(plan, n_queries * plan.dim * sizeof(float))
+    chunk.tile = <float*>take(plan, kTileQueries * kPanelRows * sizeof(float))
+    chunk.row = <const float**>take(plan, rows * sizeof(float*))
+    chunk.number = <int64_t*>take(plan, rows * sizeof(int64_t))
+    chunk.reach = <float*>take(plan, 2 * rows * sizeof(float))
     chunk.bias = chunk.reach + rows
-    chunk.panels = <float*>aligned_alloc(64, (panel_bytes + 63) // 64 * 64)
+    chunk.panels = <float*>take(plan, panel_bytes)
     if (chunk.packed == NULL or chunk.tile == NULL or chunk.row == NULL or chunk.number == NULL
             or chunk.reach == NULL or chunk.panels == NULL):
         return False
     if is_narrow(plan.vectors):
-        chunk.widened = <float*>malloc(
-            (kPanelRows if chunk.packs else rows) * plan.dim * sizeof(float))
+        chunk.widened = <float*>take(
+            plan, (kPanelRows if chunk.packs else rows) * plan.dim * sizeof(float))
         if chunk.widened == NULL:
             return False
     if chunk.packs:
         pack_queries(plan, q0, n_queries, chunk.packed)
     return True
-
-
-cdef void close_floats(FloatChunk* chunk) noexcept nogil:
-    free(chunk.packed)
-    free(chunk.tile)
-    free(<void*>chunk.row)
-    free(chunk.number)
-    free(chunk.reach)
-    free(chunk.panels)
-    free(chunk.widened)
 
 
 cdef int64_t scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,

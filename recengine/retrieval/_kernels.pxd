@@ -74,6 +74,11 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         int64_t (*now_ns)() noexcept nogil
         int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first,
                             int64_t end) noexcept nogil
+        void (*begin_scratch)(int use) noexcept nogil
+        void* (*take_scratch)(int use, size_t bytes) noexcept nogil
+
+    const int kCallScratch
+    const int kTaskScratch
 
     const char* kApiCapsule
 

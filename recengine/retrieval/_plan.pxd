@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
-from recengine.retrieval._kernels cimport NativeApi, canonical_score
+from recengine.retrieval._kernels cimport NativeApi, canonical_score, kTaskScratch
 from recengine.retrieval._rows cimport Rows, row_at
 
 cdef enum:
@@ -80,6 +80,11 @@ cdef struct Plan:
     int64_t* scanned         # [task]
     int64_t* rescored        # [task]
     int64_t* state           # [task]: 0 done, 1 stopped by the deadline, 2 out of memory
+
+
+cdef inline void* take(const Plan* plan, int64_t n_bytes) noexcept nogil:
+    """Memory of the task that runs on this thread, aligned to 64 bytes; NULL if it is short."""
+    return plan.native.take_scratch(kTaskScratch, n_bytes)
 
 
 cdef inline float threshold(const Plan* plan, const Query* query) noexcept nogil:

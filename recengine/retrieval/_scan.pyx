@@ -9,21 +9,19 @@ on blocks, tiles, threads or SIMD level.
 
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libcpp.algorithm cimport sort
 
 from recengine.retrieval._code_queries cimport (
     COARSE_QUERIES,
     CodeChunk,
-    close_codes,
     open_codes,
     set_grid,
 )
 from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
-from recengine.retrieval._float_scan cimport FloatChunk, close_floats, open_floats, scan_floats
-from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTileQueries
-from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query
+from recengine.retrieval._float_scan cimport FloatChunk, open_floats, scan_floats
+from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTaskScratch, kTileQueries
+from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query, take
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
@@ -92,6 +90,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
     cdef int64_t* rescored = plan.rescored + task
     cdef int64_t by_fine = 0, patience = FINE_BLOCKS, debt = -COARSE_CREDIT
+    cdef bint coarse
     if plan.codes == NULL:
         by_float = 1
     while first < end:
@@ -111,8 +110,10 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 active = codes.n_queries
                 if active == 0:
                     break
-            if codes.coarse != (active <= COARSE_QUERIES and by_fine == 0):
-                set_grid(codes, not codes.coarse)
+            # In order of norm the limit must rise fast, and little is read.
+            coarse = active <= COARSE_QUERIES and by_fine == 0 and plan.codes.order == NULL
+            if codes.coarse != coarse:
+                set_grid(codes, coarse)
             by_fine -= 1 if by_fine != 0 else 0
             stop = min(end, first + code_rows)
             n_hits = scan_codes(plan, codes, queries, first, stop, rescored)
@@ -138,7 +139,9 @@ cdef void scan(void* context, int64_t task) noexcept nogil:
     cdef int64_t n_queries = min(plan.chunk, plan.n_queries - q0)
     cdef CodeChunk codes
     cdef FloatChunk floats
-    cdef Query* queries = <Query*>malloc(n_queries * sizeof(Query))
+    cdef Query* queries
+    plan.native.begin_scratch(kTaskScratch)
+    queries = <Query*>take(plan, n_queries * sizeof(Query))
     memset(&codes, 0, sizeof(CodeChunk))
     memset(&floats, 0, sizeof(FloatChunk))
     plan.state[task] = 0
@@ -154,9 +157,6 @@ cdef void scan(void* context, int64_t task) noexcept nogil:
         walk(plan, task, queries, &codes, &floats, q0, n_queries)
     for i in range(n_queries):
         plan.counts[part * plan.n_queries + q0 + i] = queries[i].count
-    close_codes(&codes)
-    close_floats(&floats)
-    free(queries)
 
 
 cdef void collect(const Plan* plan, int64_t[:, ::1] out_rows, float[:, ::1] out_scores,

@@ -6,8 +6,9 @@ A wrong call raises, never crashes; the GIL is released while the scan runs.
 import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.math cimport INFINITY, isnan, nextafterf
+from libc.math cimport INFINITY, isnan, nextafterf, sqrt
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 from recengine.retrieval._kernels cimport (
     COSINE,
@@ -17,6 +18,7 @@ from recengine.retrieval._kernels cimport (
     code_pairs,
     high_stride,
     kApiCapsule,
+    kCallScratch,
     kPanelBytes,
     kPanelRows,
 )
@@ -24,8 +26,6 @@ from recengine.retrieval._float_scan cimport gamma_bound
 from recengine.retrieval._plan cimport CodeTable, Entry, Plan
 from recengine.retrieval._rows cimport is_narrow, point_at
 from recengine.retrieval._scan cimport collect, scan, split
-
-from recengine.retrieval._score import squared_norms
 
 
 def search(api, int metric, const float[:, ::1] queries, vectors,
@@ -86,23 +86,12 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     plan.n, plan.dim, plan.n_queries = n, dim, queries.shape[0]
     plan.n_positions = n if rows is None else rows.shape[0]
     plan.k = min(k, plan.n_positions)
-    out_rows = np.full((plan.n_queries, k), -1, np.int64)
-    out_scores = np.full((plan.n_queries, k), -np.inf, np.float32)
-    stats = {"level": (<bytes>plan.native.kernels.name).decode(), "scanned": 0, "rescored": 0,
-             "partial": False}
-    if plan.k == 0 or plan.n_queries == 0:
-        return out_rows, out_scores, stats
-
-    cdef const double[::1] query_sq = squared_norms(api, queries)
-    scan_array = np.asarray(queries)
-    if metric == COSINE:
-        lengths = np.sqrt(np.asarray(query_sq))[:, None]
-        scan_array = np.divide(scan_array, lengths, where=lengths > 0.0,
-                               out=np.zeros(scan_array.shape)).astype(np.float32)
-    cdef const float[:, ::1] scan_queries = scan_array
-    plan.queries, plan.scan_queries = &queries[0, 0], &scan_queries[0, 0]
+    out_rows = np.empty((plan.n_queries, k), np.int64)
+    out_scores = np.empty((plan.n_queries, k), np.float32)
+    if plan.k == 0 or plan.n_queries == 0 or (mask is not None and mask.shape[0] == 0):
+        return _nothing(out_rows, out_scores, plan.native)
+    plan.queries = &queries[0, 0]
     plan.sq_norms, plan.reach = &sq_norms[0], &reach[0]
-    plan.query_sq = &query_sq[0]
     plan.bias = <const float*>NULL
     if bias is not None and bias.shape[0] != 0:
         plan.bias = &bias[0]
@@ -110,8 +99,6 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     plan.mask = plan.alive = <const uint64_t*>NULL
     plan.mask_bits = 0
     if mask is not None:
-        if mask.shape[0] == 0:
-            return out_rows, out_scores, stats
         plan.mask, plan.mask_bits = &mask[0], 64 * mask.shape[0]
     if alive is not None:
         plan.alive = &alive[0]
@@ -138,32 +125,75 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
 
     n_chunks = split(&plan, num_threads)
     n_tasks = n_chunks * plan.n_parts
-    plan.scratch = NULL
-    plan.scratch_size = (dim + 15) // 16 * 16  # whole cache lines: tasks do not share them
-    cdef float[:, ::1] scratch
-    if is_narrow(plan.vectors):
-        scratch = np.empty((n_tasks, plan.scratch_size), np.float32)
-        plan.scratch = &scratch[0, 0]
-    counters = np.zeros((3, n_tasks), np.int64)
-    counts = np.zeros((plan.n_parts, plan.n_queries), np.int64)
-    cdef int64_t[:, ::1] counter_view = counters
-    cdef int64_t[:, ::1] count_view = counts
-    plan.scanned, plan.rescored = &counter_view[0, 0], &counter_view[1, 0]
-    plan.state, plan.counts = &counter_view[2, 0], &count_view[0, 0]
-    heaps = np.empty((plan.n_parts * plan.n_queries + plan.n_parts, plan.k, sizeof(Entry)),
-                     np.uint8)
-    cdef unsigned char[:, :, ::1] heap_view = heaps
-    plan.entries = <Entry*>&heap_view[0, 0, 0]
     cdef int64_t[:, ::1] rows_view = out_rows
     cdef float[:, ::1] scores_view = out_scores
     with nogil:
+        if not take_arrays(&plan, n_tasks):
+            with gil:
+                raise MemoryError("search could not allocate its scratch memory")
         plan.native.parallel_for(n_tasks, num_threads, scan, &plan)
         collect(&plan, rows_view, scores_view,
                 plan.entries + plan.n_parts * plan.n_queries * plan.k)
-    if (counters[2] == 2).any():
-        raise MemoryError("search could not allocate its scratch memory")
-    stats["scanned"], stats["rescored"] = int(counters[0].sum()), int(counters[1].sum())
-    stats["partial"] = bool((counters[2] == 1).any())
+    return out_rows, out_scores, _stats_of(&plan, n_tasks)
+
+
+cdef void* _take(const Plan* plan, int64_t n_bytes) noexcept nogil:
+    return plan.native.take_scratch(kCallScratch, n_bytes)
+
+
+cdef bint take_arrays(Plan* plan, int64_t n_tasks) noexcept nogil:
+    """What the tasks share: norms and directions of the queries, heaps, counters. False if short."""
+    cdef int64_t n_counters = 3 * n_tasks + plan.n_parts * plan.n_queries, q, j
+    cdef double* query_sq
+    cdef double length
+    cdef float* unit
+    cdef const float* vector
+    plan.native.begin_scratch(kCallScratch)
+    query_sq = <double*>_take(plan, plan.n_queries * sizeof(double))
+    unit = <float*>_take(
+        plan, plan.n_queries * plan.dim * sizeof(float) if plan.metric == COSINE else 0)
+    plan.scanned = <int64_t*>_take(plan, n_counters * sizeof(int64_t))
+    plan.entries = <Entry*>_take(
+        plan, plan.n_parts * (plan.n_queries + 1) * plan.k * sizeof(Entry))
+    plan.scratch = NULL
+    plan.scratch_size = (plan.dim + 15) // 16 * 16  # whole cache lines: tasks do not share them
+    if is_narrow(plan.vectors):
+        plan.scratch = <float*>_take(plan, n_tasks * plan.scratch_size * sizeof(float))
+        if plan.scratch == NULL:
+            return False
+    if query_sq == NULL or unit == NULL or plan.scanned == NULL or plan.entries == NULL:
+        return False
+    memset(plan.scanned, 0, n_counters * sizeof(int64_t))
+    plan.rescored, plan.state = plan.scanned + n_tasks, plan.scanned + 2 * n_tasks
+    plan.counts = plan.scanned + 3 * n_tasks
+    plan.query_sq, plan.scan_queries = query_sq, plan.queries
+    for q in range(plan.n_queries):
+        vector = plan.queries + q * plan.dim
+        query_sq[q] = plan.native.kernels.canonical_dot(vector, vector, plan.dim)
+        if plan.metric == COSINE:
+            plan.scan_queries = unit
+            length = sqrt(query_sq[q])
+            for j in range(plan.dim):
+                unit[q * plan.dim + j] = <float>(vector[j] / length) if length > 0.0 else 0.0
+    return True
+
+
+cdef object _stats_of(const Plan* plan, int64_t n_tasks):
+    cdef int64_t task, scanned = 0, rescored = 0
+    cdef bint partial = False
+    for task in range(n_tasks):
+        scanned += plan.scanned[task]
+        rescored += plan.rescored[task]
+        partial |= plan.state[task] == 1
+        if plan.state[task] == 2:
+            raise MemoryError("search could not allocate its scratch memory")
+    return {"level": plan.native.kernels.name.decode(), "scanned": scanned,
+            "rescored": rescored, "partial": partial}
+
+
+cdef object _nothing(out_rows, out_scores, const NativeApi* native):
+    out_rows[...], out_scores[...] = -1, -np.inf
+    stats = {"level": native.kernels.name.decode(), "scanned": 0, "rescored": 0, "partial": False}
     return out_rows, out_scores, stats
 
 
@@ -245,6 +275,10 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
             raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
         table.order, table.block_reach = &order[0], &block_reach[0]
     table.unit = codes["unit"]
-    table.mean_norm = float(np.linalg.norm(codes["mean"]))
+    cdef int64_t j
+    cdef double square = 0.0
+    for j in range(dim):
+        square += mean[j] * mean[j]
+    table.mean_norm = sqrt(square)
     table.largest_norm = 1.0
     return 0
