@@ -42,6 +42,16 @@ cdef struct Query:
     int64_t count            # entries in the heap
     Entry* heap
 
+# What a task did, in pairs of query and item; a cache line, so that tasks do not share it.
+cdef struct Report:
+    int64_t coarse           # tested by the upper halves of their codes
+    int64_t fine             # by their codes
+    int64_t float32
+    int64_t survived         # that codes could not drop
+    int64_t rescored         # scored canonically
+    int64_t state            # 0 done, 1 stopped by the deadline, 2 out of memory
+    int64_t[2] idle
+
 cdef struct Plan:
     const NativeApi* native
     int metric
@@ -77,9 +87,7 @@ cdef struct Plan:
     int64_t scratch_size
     Entry* entries           # [part][query][k]
     int64_t* counts          # [part][query]
-    int64_t* scanned         # [task]
-    int64_t* rescored        # [task]
-    int64_t* state           # [task]: 0 done, 1 stopped by the deadline, 2 out of memory
+    Report* reports          # [task]
 
 
 cdef inline void* take(const Plan* plan, int64_t n_bytes) noexcept nogil:

@@ -12,6 +12,7 @@ from recengine.retrieval import _bias, _score, _search, _select
 from recengine.retrieval._bits import Words
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._segment import Segment
+from recengine.retrieval._stats import PAIRS
 from recengine.retrieval.selection import pick
 
 Out = tuple[IdArray, Float32Array]
@@ -82,7 +83,7 @@ def _there(segment: Segment, rows: Int64Array) -> Int64Array:
 def _nothing(n_queries: int, k: int) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
     padding = np.full((n_queries, k), -1, np.int64)
     scores = np.full((n_queries, k), -np.inf, np.float32)
-    stats = {"level": _native.simd_level(), "scanned": 0, "rescored": 0, "partial": False}
+    stats = {"level": _native.simd_level(), "partial": False, **dict.fromkeys(PAIRS, 0)}
     return padding, scores, stats
 
 

@@ -21,7 +21,7 @@ from recengine.retrieval._code_queries cimport (
 from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
 from recengine.retrieval._float_scan cimport FloatChunk, open_floats, scan_floats
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTaskScratch, kTileQueries
-from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query, take
+from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query, Report, take
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
@@ -88,25 +88,26 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, n_hits, share
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
-    cdef int64_t* rescored = plan.rescored + task
+    cdef Report* report = plan.reports + task
     cdef int64_t by_fine = 0, patience = FINE_BLOCKS, debt = -COARSE_CREDIT
     cdef bint coarse
     if plan.codes == NULL:
         by_float = 1
     while first < end:
         if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
-            plan.state[task] = 1
+            report.state = 1
             break
         if by_float != 0:
             if floats.rows == 0 and not open_floats(plan, floats, q0, n_queries, float_rows):
-                plan.state[task] = 2
+                report.state = 2
                 return
             stop = min(end, first + float_rows)
-            rescored[0] += scan_floats(plan, floats, queries, first, stop)
+            report.rescored += scan_floats(plan, floats, queries, first, stop)
+            report.float32 += (stop - first) * active
             by_float -= 1 if plan.codes != NULL else 0
         else:
             if plan.codes.order != NULL:
-                rescored[0] += drop_finished(plan, codes, queries, first // kPanelRows)
+                report.rescored += drop_finished(plan, codes, queries, first // kPanelRows)
                 active = codes.n_queries
                 if active == 0:
                     break
@@ -116,20 +117,23 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 set_grid(codes, coarse)
             by_fine -= 1 if by_fine != 0 else 0
             stop = min(end, first + code_rows)
-            n_hits = scan_codes(plan, codes, queries, first, stop, rescored)
+            n_hits = scan_codes(plan, codes, queries, first, stop, &report.rescored)
             # Early on, before tau has risen, a share of k / rows seen is met by every scan.
             share = (stop - first) * active
+            report.survived += n_hits
             if codes.coarse:
+                report.coarse += share
                 debt += n_hits - (stop - first) // COARSE_CROWDED
                 if debt > 0:
                     by_fine, patience, debt = patience, 2 * patience, -COARSE_CREDIT // 8
-            elif n_hits > share // CROWDED + share * 8 * plan.k // (stop - start):
-                by_float = FLOAT_BLOCKS
-                rescored[0] += settle_codes(plan, codes, queries)
-        plan.scanned[task] += (stop - first) * active
+            else:
+                report.fine += share
+                if n_hits > share // CROWDED + share * 8 * plan.k // (stop - start):
+                    by_float = FLOAT_BLOCKS
+                    report.rescored += settle_codes(plan, codes, queries)
         first = stop
     if plan.codes != NULL:
-        rescored[0] += settle_codes(plan, codes, queries)
+        report.rescored += settle_codes(plan, codes, queries)
 
 
 cdef void scan(void* context, int64_t task) noexcept nogil:
@@ -140,19 +144,19 @@ cdef void scan(void* context, int64_t task) noexcept nogil:
     cdef CodeChunk codes
     cdef FloatChunk floats
     cdef Query* queries
+    cdef Report* report = plan.reports + task
     plan.native.begin_scratch(kTaskScratch)
     queries = <Query*>take(plan, n_queries * sizeof(Query))
     memset(&codes, 0, sizeof(CodeChunk))
     memset(&floats, 0, sizeof(FloatChunk))
-    plan.state[task] = 0
     if queries == NULL:
-        plan.state[task] = 2
+        report.state = 2
         return
     for i in range(n_queries):
         start_query(plan, q0 + i, part, queries + i)
     if plan.codes != NULL and not open_codes(
             plan, &codes, queries, q0, n_queries, block_rows((plan.dim + 3) // 4 * 4)):
-        plan.state[task] = 2
+        report.state = 2
     else:
         walk(plan, task, queries, &codes, &floats, q0, n_queries)
     for i in range(n_queries):

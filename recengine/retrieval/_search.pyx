@@ -23,7 +23,7 @@ from recengine.retrieval._kernels cimport (
     kPanelRows,
 )
 from recengine.retrieval._float_scan cimport gamma_bound
-from recengine.retrieval._plan cimport CodeTable, Entry, Plan
+from recengine.retrieval._plan cimport CodeTable, Entry, Plan, Report
 from recengine.retrieval._rows cimport is_narrow, point_at
 from recengine.retrieval._scan cimport collect, scan, split
 
@@ -70,7 +70,8 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     Returns
     -------
     (ordinals (n_queries, k) int64 padded with -1, scores (n_queries, k) float32 padded with -inf,
-    stats dict: level, scanned and rescored pairs, partial)
+    stats dict: level, partial, and pairs: scanned, of which coarse, fine and float32; survived,
+    which codes could not drop; rescored)
     """
     cdef Plan plan
     cdef CodeTable table
@@ -142,8 +143,8 @@ cdef void* _take(const Plan* plan, int64_t n_bytes) noexcept nogil:
 
 
 cdef bint take_arrays(Plan* plan, int64_t n_tasks) noexcept nogil:
-    """What the tasks share: norms and directions of the queries, heaps, counters. False if short."""
-    cdef int64_t n_counters = 3 * n_tasks + plan.n_parts * plan.n_queries, q, j
+    """What tasks share: norms and directions of the queries, heaps, counters. False if short."""
+    cdef int64_t n_counts = plan.n_parts * plan.n_queries, q, j
     cdef double* query_sq
     cdef double length
     cdef float* unit
@@ -152,7 +153,8 @@ cdef bint take_arrays(Plan* plan, int64_t n_tasks) noexcept nogil:
     query_sq = <double*>_take(plan, plan.n_queries * sizeof(double))
     unit = <float*>_take(
         plan, plan.n_queries * plan.dim * sizeof(float) if plan.metric == COSINE else 0)
-    plan.scanned = <int64_t*>_take(plan, n_counters * sizeof(int64_t))
+    plan.reports = <Report*>_take(plan, n_tasks * sizeof(Report))
+    plan.counts = <int64_t*>_take(plan, n_counts * sizeof(int64_t))
     plan.entries = <Entry*>_take(
         plan, plan.n_parts * (plan.n_queries + 1) * plan.k * sizeof(Entry))
     plan.scratch = NULL
@@ -161,11 +163,11 @@ cdef bint take_arrays(Plan* plan, int64_t n_tasks) noexcept nogil:
         plan.scratch = <float*>_take(plan, n_tasks * plan.scratch_size * sizeof(float))
         if plan.scratch == NULL:
             return False
-    if query_sq == NULL or unit == NULL or plan.scanned == NULL or plan.entries == NULL:
+    if (query_sq == NULL or unit == NULL or plan.entries == NULL or plan.reports == NULL
+            or plan.counts == NULL):
         return False
-    memset(plan.scanned, 0, n_counters * sizeof(int64_t))
-    plan.rescored, plan.state = plan.scanned + n_tasks, plan.scanned + 2 * n_tasks
-    plan.counts = plan.scanned + 3 * n_tasks
+    memset(plan.reports, 0, n_tasks * sizeof(Report))
+    memset(plan.counts, 0, n_counts * sizeof(int64_t))
     plan.query_sq, plan.scan_queries = query_sq, plan.queries
     for q in range(plan.n_queries):
         vector = plan.queries + q * plan.dim
@@ -179,22 +181,30 @@ cdef bint take_arrays(Plan* plan, int64_t n_tasks) noexcept nogil:
 
 
 cdef object _stats_of(const Plan* plan, int64_t n_tasks):
-    cdef int64_t task, scanned = 0, rescored = 0
-    cdef bint partial = False
+    cdef int64_t task
+    cdef Report total = plan.reports[0]
+    cdef const Report* own
     for task in range(n_tasks):
-        scanned += plan.scanned[task]
-        rescored += plan.rescored[task]
-        partial |= plan.state[task] == 1
-        if plan.state[task] == 2:
+        own = plan.reports + task
+        if own.state == 2:
             raise MemoryError("search could not allocate its scratch memory")
-    return {"level": plan.native.kernels.name.decode(), "scanned": scanned,
-            "rescored": rescored, "partial": partial}
+        if task != 0:
+            total.coarse += own.coarse
+            total.fine += own.fine
+            total.float32 += own.float32
+            total.survived += own.survived
+            total.rescored += own.rescored
+            total.state |= own.state
+    return {"level": plan.native.kernels.name.decode(), "partial": total.state == 1,
+            "scanned": total.coarse + total.fine + total.float32, "coarse": total.coarse,
+            "fine": total.fine, "float32": total.float32, "survived": total.survived,
+            "rescored": total.rescored}
 
 
 cdef object _nothing(out_rows, out_scores, const NativeApi* native):
     out_rows[...], out_scores[...] = -1, -np.inf
-    stats = {"level": native.kernels.name.decode(), "scanned": 0, "rescored": 0, "partial": False}
-    return out_rows, out_scores, stats
+    stats = dict.fromkeys(("scanned", "coarse", "fine", "float32", "survived", "rescored"), 0)
+    return out_rows, out_scores, {"level": native.kernels.name.decode(), "partial": False, **stats}
 
 
 def _check_search(int metric, const float[:, ::1] queries, int64_t n, int64_t dim,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-COUNTERS = ("searches", "queries", "scanned", "rescored", "partial")
+PAIRS = ("scanned", "coarse", "fine", "float32", "survived", "rescored")  # of query and item
+COUNTERS = ("searches", "queries", *PAIRS, "partial")
 
 
 class SearchStats:
@@ -23,10 +24,10 @@ class SearchStats:
         row = self._rows.setdefault(threading.get_ident(), [0] * len(COUNTERS))
         row[0] += 1
         row[1] += n_queries
-        row[2] += int(native["scanned"])
-        row[3] += int(native["rescored"])
-        row[4] += bool(native["partial"])
-        self._level = str(native["level"])
+        for place, name in enumerate(PAIRS, 2):
+            row[place] += native[name]
+        row[-1] += native["partial"]
+        self._level = native["level"]
 
     def snapshot(self) -> dict[str, Any]:
         """Return the totals so far."""

@@ -432,8 +432,11 @@ class FlatIndex:
         """What the searches of this object did so far, over all threads.
 
         ``level`` is the SIMD level of the last one; ``searches`` and ``queries`` count calls and
-        their queries; ``scanned`` counts pairs that a scan looked at, ``rescored`` those
-        that were scored exactly; ``partial`` counts answers cut short by a timeout.
+        their queries. Pairs of query and item are counted by stage: ``scanned`` are those that a
+        scan looked at (the rest lay beyond a bound of their norms, or of a filter), ``coarse`` by
+        four bits of the codes, ``fine`` by all eight, ``float32`` by the vectors; ``survived``
+        those that the codes could not drop, ``rescored`` those that were scored exactly.
+        ``partial`` counts answers cut short by a timeout.
         """
         return self._stats.snapshot()
 

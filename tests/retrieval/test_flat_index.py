@@ -262,6 +262,10 @@ def test_stats_count_what_was_done():
         "searches": 0,
         "queries": 0,
         "scanned": 0,
+        "coarse": 0,
+        "fine": 0,
+        "float32": 0,
+        "survived": 0,
         "rescored": 0,
         "partial": 0,
     }
@@ -271,6 +275,22 @@ def test_stats_count_what_was_done():
     assert (stats["searches"], stats["queries"], stats["partial"]) == (2, 4, 0)
     assert stats["scanned"] == 4 * 8
     assert 4 * 2 <= stats["rescored"] <= 4 * 8
+
+
+def test_stats_tell_the_stages_apart(rng):
+    index = rec.FlatIndex(rng.normal(size=(20_000, 32)), metric="dot")
+    index.search(rng.normal(size=32), 10)
+    one = index.stats
+    assert one["scanned"] == 20_000
+    assert one["coarse"] > 0.9 * one["scanned"]
+    index.search(rng.normal(size=(40, 32)), 10)
+    stats = index.stats
+    assert stats["fine"] - one["fine"] == 40 * 20_000
+    assert stats["scanned"] == stats["coarse"] + stats["fine"] + stats["float32"]
+    assert stats["scanned"] / 50 > stats["survived"] > stats["rescored"] >= 41 * 10
+    even = rec.FlatIndex(np.ones((20_000, 32)), metric="dot")
+    even.search(rng.normal(size=(40, 32)), 10)
+    assert even.stats["float32"] > 0
 
 
 @pytest.mark.parametrize("timeout", [1e10, 1e300])
