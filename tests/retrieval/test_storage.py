@@ -295,12 +295,13 @@ def test_read_only_float16_is_borrowed_and_anything_else_is_not(rng, tmp_path):
 
 
 @each_storage
-@pytest.mark.parametrize("metric", ["dot", "cosine"])
-def test_no_float32_copy_is_made(rng, storage, metric):
+@pytest.mark.parametrize(("metric", "given_as"), [("dot", "f4"), ("cosine", "f2"), ("l2", "f8")])
+def test_no_float32_copy_is_made(rng, storage, metric, given_as):
     """Not while the index is built, nor by a search or a compaction."""
     n, dim = 60_000, 128
     vectors = rng.standard_normal((n, dim)).astype(np.float32)
     vectors *= rng.pareto(1.5, (n, 1)).clip(0, 100).astype(np.float32)
+    vectors = vectors.astype(given_as)
     halves, beside = 2 * n * dim, (dim + 60) * n + (16 << 20)
     assert beside + 2 * halves < halves + 4 * n * dim + beside  # else this test could not fail
 
