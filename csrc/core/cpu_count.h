@@ -3,7 +3,10 @@
 
 namespace recengine {
 
-// min(affinity mask, cgroup v1/v2 quota rounded up), at least 1. cost: reads two small files.
+// min(affinity mask, quota), at least 1.
+//
+// The mask is read on Linux and Windows (macOS has none), the quota, rounded up, from cgroup v1 or
+// v2 on Linux alone. cost: reads two small files. threads: any.
 int cpu_count();
 
 }  // namespace recengine

@@ -1,7 +1,9 @@
 #include "core/thread_pool.h"
 
+#if !defined(_WIN32)
 #include <pthread.h>
 #include <signal.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -19,6 +21,31 @@ namespace recengine {
 namespace {
 
 constexpr int kMaxWorkers = 255;
+
+#if defined(_WIN32)
+// No signal is delivered to a thread there, and no process forks.
+struct BlockedSignals {
+  BlockedSignals() {}
+};
+void call_in_forked_child(void (*)()) {}
+#else
+// A thread started in this scope blocks all signals.
+class BlockedSignals {
+ public:
+  BlockedSignals() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~BlockedSignals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  BlockedSignals(const BlockedSignals&) = delete;
+  BlockedSignals& operator=(const BlockedSignals&) = delete;
+
+ private:
+  sigset_t before_;
+};
+void call_in_forked_child(void (*function)()) { pthread_atfork(nullptr, nullptr, function); }
+#endif
 
 struct Job {
   Task task;
@@ -72,15 +99,11 @@ class Pool {
  private:
   // A machine that refuses a thread is not an error: the caller does the work.
   void grow(int wanted) {
-    sigset_t all;
-    sigset_t before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const BlockedSignals blocked;
     try {
       for (; n_workers_ < wanted; ++n_workers_) std::thread([this] { serve(); }).detach();
     } catch (const std::system_error&) {
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
   [[noreturn]] void serve() {
@@ -109,7 +132,7 @@ std::atomic<Pool*> g_pool{nullptr};
 void forget_pool() { g_pool.store(nullptr); }
 
 Pool& pool() {
-  static const int registered = pthread_atfork(nullptr, nullptr, forget_pool);
+  static const bool registered = (call_in_forked_child(forget_pool), true);
   static_cast<void>(registered);
   Pool* current = g_pool.load();
   if (current != nullptr) return *current;

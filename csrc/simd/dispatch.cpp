@@ -1,13 +1,15 @@
 #include "simd/dispatch.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
 #include <stdexcept>
 
-#if defined(__aarch64__) && defined(__linux__)
-#include <asm/hwcap.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
-#elif defined(__aarch64__) && defined(__APPLE__)
-#include <sys/sysctl.h>
 #endif
 
 namespace recengine {
@@ -15,15 +17,64 @@ namespace recengine {
 namespace {
 
 #if defined(__x86_64__)
-// Bits are tested one by one: no microarchitecture name implies another feature.
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+// Read from cpuid itself: compilers differ in the names that __builtin_cpu_supports knows, and on
+// Windows its tables may not be linked. Bits are tested one by one: no name of a microarchitecture
+// implies another feature.
+struct CpuBits {
+  uint32_t leaf1_c = 0;
+  uint32_t leaf7_b = 0;
+  uint32_t leaf7_c = 0;
+  uint32_t leaf7_1_a = 0;
+  uint32_t enabled = 0;  // XCR0: the registers that the system saves
+};
 
-bool has_avxvnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
+bool all_set(uint32_t word, std::initializer_list<int> bits) {
+  return std::all_of(bits.begin(), bits.end(), [word](int b) { return (word >> b & 1U) != 0; });
+}
+
+CpuBits read_cpu_bits() {
+  CpuBits bits;
+  uint32_t a = 0;
+  uint32_t b = 0;
+  uint32_t c = 0;
+  uint32_t d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return bits;
+  bits.leaf1_c = c;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) != 0) {
+    bits.leaf7_b = b;
+    bits.leaf7_c = c;
+    if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0) bits.leaf7_1_a = a;
+  }
+  constexpr int kOsXsave = 27;
+  if (all_set(bits.leaf1_c, {kOsXsave})) {
+    __asm__ volatile("xgetbv" : "=a"(bits.enabled), "=d"(d) : "c"(0));
+  }
+  return bits;
+}
+
+const CpuBits& cpu_bits() {
+  static const CpuBits bits = read_cpu_bits();
+  return bits;
+}
+
+bool has_avx2() {
+  const CpuBits& cpu = cpu_bits();
+  return all_set(cpu.enabled, {1, 2}) &&    // xmm, ymm
+         all_set(cpu.leaf1_c, {12, 28}) &&  // FMA, AVX
+         all_set(cpu.leaf7_b, {5});         // AVX2
+}
+
+bool has_avxvnni() { return has_avx2() && all_set(cpu_bits().leaf7_1_a, {4}); }
 
 bool has_avx512vnni() {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-         __builtin_cpu_supports("avx512vnni");
+  const CpuBits& cpu = cpu_bits();
+#if defined(__APPLE__)
+  const bool saved = true;  // macOS enables these registers when a thread first uses one
+#else
+  const bool saved = all_set(cpu.enabled, {5, 6, 7});  // masks, upper halves, zmm16-31
+#endif
+  return saved && has_avx2() && all_set(cpu.leaf7_b, {16, 17, 30, 31}) &&  // F, DQ, BW, VL
+         all_set(cpu.leaf7_c, {11});                                       // VNNI
 }
 
 // Put together here, in a file of the baseline: no code of an AVX file may run before it is asked.
@@ -40,12 +91,7 @@ const Kernels& avxvnni() {
 #elif defined(__aarch64__) && defined(__linux__)
 bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #elif defined(__aarch64__) && defined(__APPLE__)
-bool has_dotprod() {
-  int present = 0;
-  size_t size = sizeof present;
-  return sysctlbyname("hw.optional.arm.FEAT_DotProd", &present, &size, nullptr, 0) == 0 &&
-         present != 0;
-}
+bool has_dotprod() { return true; }  // as every Mac of this architecture has
 #elif defined(__aarch64__)
 bool has_dotprod() { return false; }
 #endif
@@ -55,7 +101,6 @@ bool has_dotprod() { return false; }
 std::vector<const Kernels*> available_levels() {
   std::vector<const Kernels*> levels{&kKernelsScalar};
 #if defined(__x86_64__)
-  __builtin_cpu_init();
   if (has_avx2()) levels.push_back(&kKernelsAvx2);
   if (has_avxvnni()) levels.push_back(&avxvnni());
   if (has_avx512vnni()) levels.push_back(&kKernelsAvx512Vnni);
