@@ -48,7 +48,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sdist")
     copy = folder / "checkout"
     shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*NOT_SOURCE))
-    for hidden in (".ci", ".clang-format", ".pre-commit-config.yaml"):
+    for hidden in (".ci", ".clang-format", ".github", ".pre-commit-config.yaml"):
         source = ROOT / hidden
         (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / hidden)
     run(sys.executable, "-m", "build", "--sdist", "--outdir", folder, copy)
@@ -72,7 +72,7 @@ def wanted_files() -> set[str]:
         paths = (path for path in (ROOT / folder).rglob("*") if path.suffix in suffixes)
         found |= {path.relative_to(ROOT).as_posix() for path in paths}
     found |= {"pyproject.toml", "setup.py", "Makefile", "README.md", "LICENSE", "MANIFEST.in"}
-    return found | {"recengine/py.typed"}
+    return found | {"recengine/py.typed", ".github/workflows/wheels.yml"}
 
 
 def test_sdist_is_complete_and_holds_no_build_product(sdist: Path) -> None:
