@@ -91,16 +91,17 @@ std::vector<double> mean_of(Work* work, int64_t n_chunks, int num_threads) {
   return mean;
 }
 
-// Slots in another order than rows: a permutation, so that every row is coded once.
+// The row of each slot: a permutation, or some of the rows; none is coded twice.
 void check_order(const OrderArray& order, int64_t n) {
-  require(order.ndim() == 1 && order.shape(0) == n,
-          "order must have one entry per vector (" + std::to_string(n) + ")");
+  require(order.ndim() == 1, "order must be 1-D, got " + std::to_string(order.ndim()) + " dims");
+  require(order.shape(0) <= n, "order must have at most one entry per vector (" +
+                                   std::to_string(n) + "), got " + std::to_string(order.shape(0)));
   std::vector<bool> seen(static_cast<size_t>(n), false);
-  for (int64_t i = 0; i < n; ++i) {
+  for (int64_t i = 0; i < order.shape(0); ++i) {
     const int64_t row = order.data()[i];
-    require(row >= 0 && row < n && !seen[static_cast<size_t>(row)],
-            "order must be a permutation of the rows, got " + std::to_string(row) + " at " +
-                std::to_string(i));
+    require(
+        row >= 0 && row < n && !seen[static_cast<size_t>(row)],
+        "order must hold different rows, got " + std::to_string(row) + " at " + std::to_string(i));
     seen[static_cast<size_t>(row)] = true;
   }
 }
@@ -116,9 +117,10 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
   require(metric >= 0 && metric <= 2, "metric must be 0, 1 or 2, got " + std::to_string(metric));
   require(num_threads >= 1, "num_threads must be >= 1, got " + std::to_string(num_threads));
   if (order) check_order(*order, n);
-  const int64_t n_panels = (n + kPanelRows - 1) / kPanelRows;
+  const int64_t n_coded = order ? order->shape(0) : n;
+  const int64_t n_panels = (n_coded + kPanelRows - 1) / kPanelRows;
   const int64_t slots = n_panels * kPanelRows;
-  const int64_t n_chunks = (n + kChunkRows - 1) / kChunkRows;
+  const int64_t n_chunks = (n_coded + kChunkRows - 1) / kChunkRows;
   const int64_t pairs = code_pairs(dim);
   py::array_t<uint8_t> high = aligned_bytes(n_panels * high_stride(pairs));
   py::array_t<uint8_t> low = aligned_bytes(n_panels * pairs * kPanelBytes);
@@ -126,7 +128,7 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
   py::array_t<float> length({int64_t{2}, slots});
   DoubleArray mean_out(dim);
   double unit = 1;
-  Work work{{rows, sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n, dim,
+  Work work{{rows, sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n_coded, dim,
              static_cast<Metric>(metric)},
             {high.mutable_data(), low.mutable_data(), residual.mutable_data(),
              length.mutable_data(), slots},

@@ -113,7 +113,8 @@ void widen_bounds(const RowFacts& facts, const CodeTable& table, int64_t slot, P
 
 void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum) {
   std::vector<float> widened(static_cast<size_t>(source.dim));
-  for (int64_t row = first; row < last; ++row) {
+  for (int64_t slot = first; slot < last; ++slot) {
+    const int64_t row = source.order == nullptr ? slot : source.order[slot];
     const float* x = row_at(source.rows, row, widened.data());
     const double scale = row_scale(source, row);
     for (int64_t j = 0; j < source.dim; ++j) sum[j] += static_cast<double>(x[j]) * scale;

@@ -46,7 +46,7 @@ struct CodeSource {
   const double* mean;     // [dim] of y 2^-exponent
   const int64_t* order;   // [n] the row of each slot, or null where slots are rows
   double unit;            // 2^-exponent
-  int64_t n;
+  int64_t n;              // slots
   int64_t dim;
   Metric metric;
 };
@@ -59,7 +59,7 @@ inline int64_t high_stride(int64_t pairs) {
   return pairs * kPanelBytes + static_cast<int64_t>(sizeof(PanelFacts));
 }
 
-// post: sum[j] += y_ij over rows [first, last), in row order. cost: one pass over the rows.
+// post: sum[j] += y_ij over slots [first, last), in their order. cost: one pass over the rows.
 void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum);
 
 // Codes of panels [first, last). pre: panels lie within the padded table.

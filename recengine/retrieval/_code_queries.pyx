@@ -193,7 +193,7 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     chunk.tiles = <CodeQueries*>take(plan, n_tiles * sizeof(CodeQueries))
     chunk.queries = <CodeQuery*>take(plan, n_queries * sizeof(CodeQuery))
     chunk.words = <int32_t*>take(plan, word_bytes)
-    chunk.spare = <int32_t*>take(plan, word_bytes if plan.codes.order != NULL else 0)
+    chunk.spare = <int32_t*>take(plan, word_bytes if plan.codes.block_reach != NULL else 0)
     chunk.member = <int64_t*>take(plan, n_queries * sizeof(int64_t))
     chunk.raw = <int32_t*>take(plan, kTileQueries * kPanelRows * 4)
     chunk.scratch = <double*>take(plan, plan.dim * sizeof(double))

@@ -69,8 +69,11 @@ from recengine.retrieval._plan cimport (
     CHUNK_QUERIES,
     Plan,
     Query,
-    allowed,
-    decide,
+    any_allowed,
+    boost_of_slot,
+    decide_slot,
+    holds_copies,
+    row_of_slot,
 )
 from recengine.retrieval._rows cimport prefetch_row
 
@@ -81,13 +84,6 @@ cdef extern from * nogil:
 cdef enum:
     AHEAD = 6            # vectors asked for before the one that is scored
     STEP = 16            # so many are scored at least before tau rules out others
-
-
-cdef inline int64_t row_of(const Plan* plan, int64_t slot) noexcept nogil:
-    """The row of a slot of the code table."""
-    if plan.codes.order == NULL:
-        return slot
-    return max(<int64_t>0, min(plan.codes.order[slot], plan.n - 1))
 
 
 cdef inline const PanelFacts* facts_of(const Plan* plan, int64_t slot) noexcept nogil:
@@ -115,11 +111,11 @@ cdef int64_t score_found(const Plan* plan, const CodeQuery* coded, Query* query,
                          int64_t end) noexcept nogil:
     cdef int64_t i, n_scored = 0
     for i in range(first, min(first + AHEAD, end)):
-        prefetch_row(plan.vectors, coded.found[i].second)
+        prefetch_row(plan.vectors, row_of_slot(plan, coded.found[i].second))
     for i in range(first, end):
         if i + AHEAD < end:
-            prefetch_row(plan.vectors, coded.found[i + AHEAD].second)
-        n_scored += decide(plan, query, coded.found[i].second)
+            prefetch_row(plan.vectors, row_of_slot(plan, coded.found[i + AHEAD].second))
+        n_scored += decide_slot(plan, query, coded.found[i].second)
     return n_scored
 
 
@@ -216,7 +212,7 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     """Test an item with its own bounds, in float64; keep it and its lower bound if it survives."""
     cdef CodeQuery* coded = chunk.queries + q
     cdef const CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t i = q % kTileQueries, row
+    cdef int64_t i = q % kTileQueries
     cdef const PanelFacts* facts = facts_of(plan, slot)
     cdef const float* bounds = facts.bounds[1 if chunk.coarse else 0]
     cdef double bias = facts.bias[slot % kPanelRows], lower
@@ -228,15 +224,16 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     cdef double upper = (centre + slack) / inverse + boost * tile.gamma[i]
     if upper <= coded.alpha:
         return
-    row = row_of(plan, slot)
-    if not allowed(plan, queries + chunk.member[q], row):
+    if not any_allowed(plan, queries + chunk.member[q], slot):
         return
     if coded.n_found == chunk.capacity:
         n_scored[0] += make_room(plan, chunk, queries, q)
         if upper <= coded.alpha:
             return
-    coded.found[coded.n_found].first, coded.found[coded.n_found].second = -upper, row
+    coded.found[coded.n_found].first, coded.found[coded.n_found].second = -upper, slot
     coded.n_found += 1
+    if plan.bias != NULL and holds_copies(plan, slot):
+        return  # the boost is that of one of the copies, which may be filtered
     lower = (centre - slack) / inverse + boost * tile.gamma[i]
     if coded.n_lower == plan.k:
         if -lower >= coded.lower[0]:
@@ -294,7 +291,7 @@ cdef void load_boosts(const Plan* plan, CodeChunk* chunk, int64_t first,
     """Bring the biases of slots [first, end) into their order; slots beyond the end get 0."""
     cdef int64_t slot
     for slot in range(first, (end + kPanelRows - 1) // kPanelRows * kPanelRows):
-        chunk.boost[slot - first] = plan.bias[row_of(plan, slot)] if slot < end else 0.0
+        chunk.boost[slot - first] = boost_of_slot(plan, slot) if slot < end else 0.0
 
 
 cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t first,

@@ -15,8 +15,10 @@ import numpy as np
 from recengine import _native
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine.retrieval import _score
+from recengine.retrieval._duplicates import equal_rows
 from recengine.retrieval._vectors import Vectors, widened
 
+Copies = tuple[Int64Array, Int64Array]
 LARGEST_CODED_DIM = 65536  # int32 sums of codes are exact up to here
 DOT = 1
 PANEL_ROWS = 32
@@ -42,19 +44,38 @@ def encode(
 
     Notes
     -----
-    O(n dim) time, dim + 10 bytes an item; 8 more where the codes are ordered by norm.
+    O(n dim) time, dim + 10 bytes an item; 8 more where the codes are ordered by norm; where rows
+    are equal less for each copy, and 16 more.
     """
     if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
         return None
-    order = _norm_order(vectors, sq_norms) if metric == DOT else None
+    copies = equal_rows(vectors)
+    order = by_norm = _norm_order(vectors, sq_norms) if metric == DOT else None
+    if copies is not None:
+        rows, starts = copies
+        if by_norm is not None:
+            copies = _reordered(copies, np.argsort(-sq_norms[rows[starts[:-1]]], kind="stable"))
+            rows, starts = copies
+        order = rows[starts[:-1]]
     codes = _native.encode(vectors, sq_norms, metric, order=order)
     del codes["residual"], codes["length"]  # of each row: the scan reads those of its panel
-    if order is not None:
+    if copies is not None:
+        codes["members"], codes["starts"] = copies
+    if by_norm is not None and order is not None:
         codes["block_reach"] = np.ascontiguousarray(reach[order[::PANEL_ROWS]])
     for part in codes.values():
         if isinstance(part, np.ndarray):
             part.flags.writeable = False
     return codes
+
+
+def _reordered(copies: Copies, by: Int64Array) -> Copies:
+    """Return the groups of equal rows in another order."""
+    rows, starts = copies
+    lengths = np.diff(starts)[by]
+    ends = np.cumsum(lengths)
+    place = np.repeat(starts[:-1][by] - (ends - lengths), lengths) + np.arange(len(rows))
+    return rows[place], np.concatenate([[0], ends])
 
 
 def _norm_order(vectors: Vectors, sq_norms: Float64Array) -> Int64Array | None:

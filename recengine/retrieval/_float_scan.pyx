@@ -31,7 +31,16 @@ from recengine.retrieval._kernels cimport (
     kPanelRows,
     kTileQueries,
 )
-from recengine.retrieval._plan cimport Plan, Query, decide, take, threshold
+from recengine.retrieval._plan cimport (
+    Plan,
+    Query,
+    boost_of_slot,
+    decide,
+    decide_slot,
+    row_of_slot,
+    take,
+    threshold,
+)
 from recengine.retrieval._rows cimport is_narrow, prefetch_row, row_at
 
 
@@ -89,16 +98,17 @@ cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int
     while hits != 0:
         r = __builtin_ctz(hits)
         hits &= hits - 1
-        n_scored += decide(plan, query, block.number[base + r])
+        if plan.codes != NULL:
+            n_scored += decide_slot(plan, query, block.number[base + r])
+        else:
+            n_scored += decide(plan, query, block.number[base + r])
     return n_scored
 
 
 cdef inline int64_t row_of(const Plan* plan, int64_t position) noexcept nogil:
     if plan.rows != NULL:
         return plan.rows[position]
-    if plan.codes != NULL and plan.codes.order != NULL:
-        return max(<int64_t>0, min(plan.codes.order[position], plan.n - 1))
-    return position
+    return row_of_slot(plan, position) if plan.codes != NULL else position
 
 
 cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t n_rows,
@@ -113,7 +123,7 @@ cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t
     for i in range(n_slots):
         # Idle slots repeat the last row, so that tiles read what exists; their hits are cleared.
         row = row_of(plan, first + min(i, n_rows - 1))
-        block.number[i] = row
+        block.number[i] = first + min(i, n_rows - 1) if plan.codes != NULL else row
         if asks and i + AHEAD < n_rows:
             prefetch_row(plan.vectors, row_of(plan, first + i + AHEAD))
         if block.widened != NULL:
@@ -122,6 +132,8 @@ cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t
         block.reach[i] = plan.reach[row]
         if plan.bias != NULL:
             block.bias[i] = plan.bias[row]
+            if plan.codes != NULL:
+                block.bias[i] = boost_of_slot(plan, block.number[i])
         if pack and i % kPanelRows == kPanelRows - 1:
             plan.native.kernels.pack_panel(block.row + i + 1 - kPanelRows, plan.dim,
                                            block.panels + (i + 1 - kPanelRows) * plan.dim)

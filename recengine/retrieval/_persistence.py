@@ -120,10 +120,7 @@ def _codes(
     if "codes" not in meta:
         return None
     codes = {name[len(CODES) :]: arrays[name] for name in arrays if name.startswith(CODES)}
-    order = codes.get("order")
-    if order is not None:
-        fits = order.shape == (segment.n_rows,) and order.dtype == np.int64
-        _require(path, fits and _is_permutation(order), "codes are not in an order of the rows")
+    _require(path, _are_slots(codes, segment.n_rows), "codes are not in an order of the rows")
     try:
         codes.update(meta["codes"])
         _search.search(
@@ -142,10 +139,28 @@ def _codes(
     return codes
 
 
-def _is_permutation(order: Int64Array) -> bool:
-    if len(order) and (order.min() < 0 or order.max() >= len(order)):
+def _are_slots(codes: dict[str, Any], n_rows: int) -> bool:
+    """Whether the slots hold each row once: in some order, equal rows perhaps in one slot."""
+    order, members, starts = (codes.get(name) for name in ("order", "members", "starts"))
+    for part in (order, members, starts):
+        if part is not None and (part.ndim != 1 or part.dtype != np.int64):
+            return False
+    if members is None or starts is None:
+        return members is starts and (order is None or _is_permutation(order, n_rows))
+    return (
+        _is_permutation(members, n_rows)
+        and len(starts) > 1
+        and (starts[0], starts[-1]) == (0, n_rows)
+        and bool((starts[1:] > starts[:-1]).all())
+        and order is not None
+        and np.array_equal(order, members[starts[:-1]])
+    )
+
+
+def _is_permutation(order: Int64Array, n_rows: int) -> bool:
+    if len(order) != n_rows or (n_rows and (order.min() < 0 or order.max() >= n_rows)):
         return False
-    return bool((np.bincount(order, minlength=len(order)) == 1).all())
+    return bool((np.bincount(order, minlength=n_rows) == 1).all())
 
 
 def _require(path: str | os.PathLike[str], holds: bool, problem: str) -> None:

@@ -24,7 +24,10 @@ cdef struct CodeTable:
     int64_t pairs              # of groups of 4 dims
     int64_t stride             # of the high plane, in bytes
     const double* mean         # [dim]
-    const int64_t* order       # [n] the row of each slot, NULL where slots are rows
+    int64_t n_slots
+    const int64_t* order       # [n_slots] its (first) row, NULL where slots are rows
+    const int64_t* members     # [n] the equal rows of each slot, one slot after another; NULL
+    const int64_t* starts      # [n_slots + 1] where a slot's begin; where all differ
     const float* block_reach   # [n_panels] largest norm from this panel on; NULL without order
     double unit
     double mean_norm
@@ -63,7 +66,8 @@ cdef struct Plan:
     const CodeTable* codes     # NULL: the float32 scan alone
     const float* bias          # by row
     const int64_t* ordinals    # by row, NULL where they are the rows
-    bint ascending             # ordinals rise in the order of the walk
+    bint rising                # ordinals rise with the row
+    bint ascending             # and in the order of the walk
     const uint64_t* alive      # by row
     const uint64_t* mask       # by ordinal
     uint64_t mask_bits
@@ -121,18 +125,20 @@ cdef inline bint excluded(const Query* query, int64_t ordinal) noexcept nogil:
     return low < query.n_exclude and query.exclude[low] == ordinal
 
 
-cdef inline void enter(const Plan* plan, Query* query, float score,
+cdef inline bint enter(const Plan* plan, Query* query, float score,
                        int64_t ordinal) noexcept nogil:
+    """Enter an item into the heap if it belongs to the best k so far; returns whether it does."""
     cdef Entry entry
     entry.first, entry.second = -score, ordinal
     if query.count == plan.k:
         if not entry < query.heap[0]:
-            return
+            return False
         pop_heap(query.heap, query.heap + plan.k)
         query.count -= 1
     query.heap[query.count] = entry
     query.count += 1
     push_heap(query.heap, query.heap + query.count)
+    return True
 
 
 cdef inline int64_t ordinal_of(const Plan* plan, int64_t row) noexcept nogil:
@@ -153,14 +159,73 @@ cdef inline bint allowed(const Plan* plan, const Query* query, int64_t row) noex
     return query.n_exclude == 0 or not excluded(query, ordinal)
 
 
+cdef inline float score_of(const Plan* plan, const Query* query, int64_t row) noexcept nogil:
+    return canonical_score(
+        plan.native.kernels, plan.metric, query.vector, row_at(plan.vectors, row, query.scratch),
+        plan.dim, query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
+
+
 cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept nogil:
     """Score `row` canonically and enter it if it belongs; returns whether it was scored."""
     cdef float score
     if not allowed(plan, query, row):
         return False
-    score = canonical_score(
-        plan.native.kernels, plan.metric, query.vector, row_at(plan.vectors, row, query.scratch),
-        plan.dim, query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
+    score = score_of(plan, query, row)
     if score > query.floor:
         enter(plan, query, score, ordinal_of(plan, row))
     return True
+
+
+cdef inline int64_t row_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
+    """The row of a slot of the code table; of equal rows the first."""
+    if plan.codes.order == NULL:
+        return slot
+    return max(<int64_t>0, min(plan.codes.order[slot], plan.n - 1))
+
+
+cdef inline bint holds_copies(const Plan* plan, int64_t slot) noexcept nogil:
+    return plan.codes.starts != NULL and plan.codes.starts[slot + 1] > plan.codes.starts[slot] + 1
+
+
+cdef inline bint any_allowed(const Plan* plan, const Query* query, int64_t slot) noexcept nogil:
+    """Whether filters and tombstones let this query have a row of `slot`."""
+    cdef int64_t i
+    if not holds_copies(plan, slot):
+        return allowed(plan, query, row_of_slot(plan, slot))
+    for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
+        if allowed(plan, query, plan.codes.members[i]):
+            return True
+    return False
+
+
+cdef inline float boost_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
+    """The bias of a slot; of equal rows the largest."""
+    cdef float boost
+    cdef int64_t i
+    if not holds_copies(plan, slot):
+        return plan.bias[row_of_slot(plan, slot)]
+    boost = -INFINITY
+    for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
+        boost = max(boost, plan.bias[plan.codes.members[i]])
+    return boost
+
+
+cdef inline bint decide_slot(const Plan* plan, Query* query, int64_t slot) noexcept nogil:
+    """`decide` on all rows of a slot: equal rows are scored once, unless their biases differ."""
+    cdef int64_t i, row
+    cdef bint scored = False
+    cdef float score = 0.0
+    if not holds_copies(plan, slot):
+        return decide(plan, query, row_of_slot(plan, slot))
+    for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
+        row = plan.codes.members[i]
+        if not allowed(plan, query, row):
+            continue
+        if not scored or plan.bias != NULL:
+            score = score_of(plan, query, row)
+            scored = True
+        if score > query.floor and enter(plan, query, score, ordinal_of(plan, row)):
+            continue
+        if plan.rising and plan.bias == NULL:
+            break  # the others tie with this one and come after it
+    return scored

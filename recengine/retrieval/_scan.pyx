@@ -106,13 +106,14 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
             report.float32 += (stop - first) * active
             by_float -= 1 if plan.codes != NULL else 0
         else:
-            if plan.codes.order != NULL:
+            if plan.codes.block_reach != NULL:
                 report.rescored += drop_finished(plan, codes, queries, first // kPanelRows)
                 active = codes.n_queries
                 if active == 0:
                     break
             # In order of norm the limit must rise fast, and little is read.
-            coarse = active <= COARSE_QUERIES and by_fine == 0 and plan.codes.order == NULL
+            coarse = active <= COARSE_QUERIES and by_fine == 0
+            coarse = coarse and plan.codes.block_reach == NULL
             if codes.coarse != coarse:
                 set_grid(codes, coarse)
             by_fine -= 1 if by_fine != 0 else 0

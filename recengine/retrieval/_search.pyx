@@ -107,6 +107,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     plan.ascending = True
     if ordinals is not None:
         plan.ordinals, plan.ascending = &ordinals[0], ascending
+    plan.rising = plan.ascending
     plan.rows = <const int64_t*>NULL
     if rows is not None and rows.shape[0] != 0:
         plan.rows = &rows[0]
@@ -123,6 +124,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
         _fill_codes(&table, codes, n, dim)
         plan.codes = &table
         plan.ascending = plan.ascending and table.order == NULL
+        plan.n_positions = table.n_slots
 
     n_chunks = split(&plan, num_threads)
     n_tasks = n_chunks * plan.n_parts
@@ -267,23 +269,34 @@ def _check_bias(int metric, int64_t n, bias):
 cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     cdef const unsigned char[::1] high = codes["high"], low = codes["low"]
     cdef const double[::1] mean = codes["mean"]
-    cdef int64_t n_panels = (n + kPanelRows - 1) // kPanelRows
+    cdef const int64_t[::1] order = codes.get("order"), members = codes.get("members")
+    cdef const int64_t[::1] starts = codes.get("starts")
+    cdef const float[::1] block_reach = codes.get("block_reach")
+    cdef int64_t n_panels
+    table.n_slots = n if order is None else order.shape[0]
     table.pairs = code_pairs(dim)
     table.stride = high_stride(table.pairs)
-    if (high.shape[0] != n_panels * table.stride
-            or low.shape[0] != n_panels * table.pairs * kPanelBytes or mean.shape[0] != dim):
+    n_panels = (table.n_slots + kPanelRows - 1) // kPanelRows
+    if (table.n_slots == 0 or high.shape[0] != n_panels * table.stride
+            or low.shape[0] != n_panels * table.pairs * kPanelBytes or mean.shape[0] != dim
+            or (members is None) != (starts is None) or (starts is not None and order is None)
+            or (members is None and table.n_slots != n)
+            or (block_reach is not None and (order is None or block_reach.shape[0] != n_panels))):
         raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
     table.high, table.low, table.mean = &high[0], &low[0], &mean[0]
     if <size_t>table.high % 64 != 0 or <size_t>table.low % 64 != 0:
         raise ValueError("codes must start at a multiple of 64 bytes")
-    table.order, table.block_reach = <const int64_t*>NULL, <const float*>NULL
-    cdef const int64_t[::1] order
-    cdef const float[::1] block_reach
-    if "order" in codes:
-        order, block_reach = codes["order"], codes["block_reach"]
-        if order.shape[0] != n or block_reach.shape[0] != n_panels:
+    table.order = table.members = table.starts = <const int64_t*>NULL
+    table.block_reach = <const float*>NULL
+    if order is not None:
+        table.order = &order[0]
+    if block_reach is not None:
+        table.block_reach = &block_reach[0]
+    if starts is not None:
+        if members.shape[0] != n or starts.shape[0] != table.n_slots + 1 or starts[0] != 0 or (
+                starts[table.n_slots] != n):
             raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
-        table.order, table.block_reach = &order[0], &block_reach[0]
+        table.members, table.starts = &members[0], &starts[0]
     table.unit = codes["unit"]
     cdef int64_t j
     cdef double square = 0.0

@@ -1,7 +1,7 @@
 """The certified scan on the data that is worst for it, against the float64 oracle.
 
 Every case runs with codes and without (`native_calls.search` compares them), at every SIMD level,
-under every metric, for one query (two digits to a code) and for a batch. RECENGINE_EXAMPLES=n sets
+under every metric, for one query (the coarse grid) and for a batch. RECENGINE_EXAMPLES=n sets
 how many examples Hypothesis tries.
 """
 
