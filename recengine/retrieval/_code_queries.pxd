@@ -13,7 +13,20 @@ cdef enum:
 # An item that may belong to the answer: (- upper bound of its score in alpha's terms, slot).
 ctypedef pair[double, int64_t] Found
 
+# What a tile must know of a query: see CodeQueries.
+cdef struct Coefficients:
+    float alpha
+    float beta
+    float delta
+    float epsilon
+    float zeta
+    float eta
+    float offset
+    float gamma
+
 cdef struct CodeQuery:
+    Coefficients own
+    int64_t seat        # in the tiles; -1 while it has none
     double tau_scale    # tau, in the caller's units, becomes alpha = tau * scale + shift
     double tau_shift
     double kappa        # float64 rounding, in units of 1 / step
@@ -32,14 +45,15 @@ cdef struct CodeQuery:
 
 cdef struct CodeChunk:
     int64_t n_queries
+    int64_t n_seated    # of them in the tiles
     int64_t pairs       # of groups of 4 dims
     bint coarse         # the scan reads the high plane alone
     int64_t capacity
-    CodeQueries* tiles  # [ceil(n_queries / 12)]
     CodeQuery* queries  # [n_queries]
-    int64_t* member     # [n_queries] which of the task's queries stands here
+    int32_t* codes      # [n_queries][2 pairs]
+    int64_t* member     # [n_seated] which query has this seat
+    CodeQueries* tiles  # [ceil(n_seated / 12)]
     int32_t* words      # [tile][2 pairs][queries of the tile]
-    int32_t* spare      # of the same size, for retiling
     int32_t* raw        # [12][32]
     double* scratch     # [dim]
     float* boost        # [rows of a block], NULL without bias
@@ -56,4 +70,4 @@ cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
                     int64_t q) noexcept nogil
 cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil
 cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil
-cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil
+cdef void seat(CodeChunk* chunk, int64_t n_seated) noexcept nogil

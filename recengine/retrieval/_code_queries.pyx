@@ -73,8 +73,7 @@ cdef double denormal_gap(const Plan* plan, const CodeQuery* coded,
 cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil:
     """Make the k-th best lower bound, or the floor where that is higher, the limit of query q."""
     cdef CodeQuery* coded = chunk.queries + q
-    cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t slot = q % kTileQueries
+    cdef Coefficients* own = &coded.own
     cdef double alpha = coded.floor, bound, below
     coded.keep = coded.tie_floor
     if coded.n_lower == plan.k and -coded.lower[0] > coded.lowest:
@@ -85,18 +84,20 @@ cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept no
         coded.keep = max(coded.keep, below)
         alpha = max(alpha, bound if plan.ascending else below)
     coded.alpha = alpha
-    tile.alpha[slot] = <float>alpha
-    if tile.alpha[slot] > alpha:  # a limit that underflows must not rise
-        tile.alpha[slot] = nextafterf(tile.alpha[slot], -<float>INFINITY)
+    own.alpha = <float>alpha
+    if own.alpha > alpha:  # a limit that underflows must not rise
+        own.alpha = nextafterf(own.alpha, -<float>INFINITY)
     alpha = fabs(alpha) if alpha != -INFINITY else 0.0
     if plan.bias != NULL:
-        tile.gamma[slot] = <float>coded.tau_scale
+        own.gamma = <float>coded.tau_scale
         alpha += plan.max_bias * coded.tau_scale
         if (max(<double>plan.max_bias, 1.0) * coded.tau_scale > LARGEST_BOOST
                 or coded.tau_scale < SMALLEST_BOOST):  # gamma would be denormal: few bits are left
-            tile.gamma[slot] = 0.0
+            own.gamma = 0.0
             alpha = INFINITY
-    tile.zeta[slot] = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
+    own.zeta = <float>((alpha * TEST_ROUNDING + coded.kappa) * (1.0 + TEST_ROUNDING))
+    if coded.seat >= 0:
+        tell(chunk, coded)
 
 
 cdef double centred(const Plan* plan, int64_t q, double* p, double* length,
@@ -126,13 +127,11 @@ cdef double centred(const Plan* plan, int64_t q, double* p, double* length,
 cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* query, int64_t q0,
                            int64_t q) noexcept nogil:
     cdef CodeQuery* coded = chunk.queries + q
-    cdef CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t slot = q % kTileQueries, j, code
-    cdef int64_t first = q - slot, tile_size = min(kTileQueries, chunk.n_queries - first)
-    cdef int64_t total = 0, size = 0
+    cdef Coefficients* own = &coded.own
+    cdef int64_t j, code, total = 0, size = 0
     cdef double* p = chunk.scratch
     cdef double multiple, length, along, norm = 0.0, largest = 0.0, step, lost = 0.0, gap, extent
-    cdef int8_t* bytes = <int8_t*>(chunk.words + first * 2 * chunk.pairs)
+    cdef int8_t* bytes = <int8_t*>(chunk.codes + q * 2 * chunk.pairs)
     multiple = centred(plan, q0 + q, p, &length, &along)
     for j in range(plan.dim):
         norm += p[j] * p[j]
@@ -150,13 +149,13 @@ cdef void start_code_query(const Plan* plan, CodeChunk* chunk, const Query* quer
         code = <int64_t>nearbyint(p[j] / extent / step)
         gap = p[j] / extent - step * code
         lost += gap * gap
-        bytes[((j >> 2) * tile_size + slot) * 4 + (j & 3)] = <int8_t>code
+        bytes[j] = <int8_t>code
         total += code
         size += code if code > 0 else -code
-    tile.beta[slot] = <float>(multiple / (extent * step))
-    tile.delta[slot] = <float>(sqrt(norm) / extent / step * (1.0 + 2.0 * TEST_ROUNDING))
-    tile.epsilon[slot] = <float>(sqrt(lost) / step * (1.0 + 2.0 * TEST_ROUNDING))
-    tile.eta[slot] = <float>(fabs(multiple) / (extent * step) * 2.0 * TEST_ROUNDING)
+    own.beta = <float>(multiple / (extent * step))
+    own.delta = <float>(sqrt(norm) / extent / step * (1.0 + 2.0 * TEST_ROUNDING))
+    own.epsilon = <float>(sqrt(lost) / step * (1.0 + 2.0 * TEST_ROUNDING))
+    own.eta = <float>(fabs(multiple) / (extent * step) * 2.0 * TEST_ROUNDING)
     coded.margin = 255.0 * size * TEST_ROUNDING
     coded.total = total
     set_scales(plan, coded, multiple, length, along, extent * step, extent)
@@ -190,29 +189,30 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     chunk.n_queries = n_queries
     chunk.pairs = plan.codes.pairs
     chunk.capacity = min(4 * plan.k + SPARE_FOUND, plan.n_positions + 1)
-    chunk.tiles = <CodeQueries*>take(plan, n_tiles * sizeof(CodeQueries))
     chunk.queries = <CodeQuery*>take(plan, n_queries * sizeof(CodeQuery))
-    chunk.words = <int32_t*>take(plan, word_bytes)
-    chunk.spare = <int32_t*>take(plan, word_bytes if plan.codes.block_reach != NULL else 0)
+    chunk.codes = <int32_t*>take(plan, word_bytes)
     chunk.member = <int64_t*>take(plan, n_queries * sizeof(int64_t))
+    chunk.tiles = <CodeQueries*>take(plan, n_tiles * sizeof(CodeQueries))
+    chunk.words = <int32_t*>take(plan, word_bytes)
     chunk.raw = <int32_t*>take(plan, kTileQueries * kPanelRows * 4)
     chunk.scratch = <double*>take(plan, plan.dim * sizeof(double))
     chunk.boost = <float*>take(plan, block_rows * sizeof(float) if plan.bias != NULL else 0)
     chunk.lower = <double*>take(plan, n_queries * plan.k * sizeof(double))
     chunk.found = <Found*>take(plan, n_queries * chunk.capacity * sizeof(Found))
-    if (chunk.tiles == NULL or chunk.queries == NULL or chunk.words == NULL or chunk.spare == NULL
-            or chunk.raw == NULL or chunk.scratch == NULL or chunk.member == NULL
+    if (chunk.queries == NULL or chunk.codes == NULL or chunk.member == NULL or chunk.tiles == NULL
+            or chunk.words == NULL or chunk.raw == NULL or chunk.scratch == NULL
             or chunk.boost == NULL or chunk.lower == NULL or chunk.found == NULL):
         return False
     memset(chunk.queries, 0, n_queries * sizeof(CodeQuery))
-    memset(chunk.words, 0, word_bytes)
+    memset(chunk.codes, 0, word_bytes)
     memset(chunk.tiles, 0, n_tiles * sizeof(CodeQueries))
     for q in range(n_queries):
-        chunk.member[q] = q
+        chunk.member[q], chunk.queries[q].seat = q, -1
         chunk.queries[q].lower = chunk.lower + q * plan.k
         chunk.queries[q].found = chunk.found + q * chunk.capacity
         start_code_query(plan, chunk, queries + q, q0, q)
     set_grid(chunk, False)
+    seat(chunk, n_queries)
     return True
 
 
@@ -224,41 +224,38 @@ cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil:
     chunk.coarse = coarse
     for q in range(chunk.n_queries):
         coded = chunk.queries + q
-        chunk.tiles[q // kTileQueries].offset[q % kTileQueries] = <float>(
-            unsigned * coded.total - coded.margin)
+        coded.own.offset = <float>(unsigned * coded.total - coded.margin)
+        if coded.seat >= 0:
+            tell(chunk, coded)
 
 
-cdef void retile(CodeChunk* chunk, const bint* keep, int64_t n_kept) noexcept nogil:
-    """Close the ranks: queries that are not kept disappear, the rest keep their order."""
-    cdef int64_t q, to = 0, groups = 2 * chunk.pairs, g
-    cdef int64_t old_size, new_size, old_first, new_first
-    cdef CodeQueries* source
-    cdef CodeQueries* target
+cdef void tell(CodeChunk* chunk, const CodeQuery* coded) noexcept nogil:
+    """Bring a seated query's coefficients into its tile."""
+    cdef CodeQueries* tile = chunk.tiles + coded.seat // kTileQueries
+    cdef int64_t i = coded.seat % kTileQueries
+    tile.alpha[i] = coded.own.alpha
+    tile.beta[i] = coded.own.beta
+    tile.delta[i] = coded.own.delta
+    tile.epsilon[i] = coded.own.epsilon
+    tile.zeta[i] = coded.own.zeta
+    tile.eta[i] = coded.own.eta
+    tile.offset[i] = coded.own.offset
+    tile.gamma[i] = coded.own.gamma
+
+
+cdef void seat(CodeChunk* chunk, int64_t n_seated) noexcept nogil:
+    """Give the first `n_seated` of `member`, in any order, their seats; the others have none."""
+    cdef int64_t q, place, first, size, groups = 2 * chunk.pairs, g
+    cdef const int32_t* codes
     for q in range(chunk.n_queries):
-        if not keep[q]:
-            continue
-        old_first, new_first = q - q % kTileQueries, to - to % kTileQueries
-        old_size = min(kTileQueries, chunk.n_queries - old_first)
-        new_size = min(kTileQueries, n_kept - new_first)
+        chunk.queries[q].seat = -1
+    chunk.n_seated = n_seated
+    for place in range(n_seated):
+        q = chunk.member[place]
+        first = place - place % kTileQueries
+        size = min(kTileQueries, n_seated - first)
+        codes = chunk.codes + q * groups
         for g in range(groups):
-            chunk.spare[new_first * groups + g * new_size + to - new_first] = (
-                chunk.words[old_first * groups + g * old_size + q - old_first])
-        source, target = chunk.tiles + q // kTileQueries, chunk.tiles + to // kTileQueries
-        move_coefficients(source, q % kTileQueries, target, to % kTileQueries)
-        chunk.queries[to] = chunk.queries[q]
-        chunk.member[to] = chunk.member[q]
-        to += 1
-    chunk.words, chunk.spare = chunk.spare, chunk.words
-    chunk.n_queries = n_kept
-
-
-cdef void move_coefficients(const CodeQueries* source, int64_t i, CodeQueries* target,
-                            int64_t j) noexcept nogil:
-    target.alpha[j] = source.alpha[i]
-    target.beta[j] = source.beta[i]
-    target.delta[j] = source.delta[i]
-    target.epsilon[j] = source.epsilon[i]
-    target.zeta[j] = source.zeta[i]
-    target.eta[j] = source.eta[i]
-    target.offset[j] = source.offset[i]
-    target.gamma[j] = source.gamma[i]
+            chunk.words[first * groups + g * size + place - first] = codes[g]
+        chunk.queries[q].seat = place
+        tell(chunk, chunk.queries + q)

@@ -53,12 +53,12 @@ from libcpp.algorithm cimport nth_element, push_heap
 from recengine.retrieval._code_queries cimport (
     CodeChunk,
     CodeQuery,
+    Coefficients,
     raise_limit,
-    retile,
+    seat,
     set_floor,
 )
 from recengine.retrieval._kernels cimport (
-    CodeQueries,
     CodeWalk,
     PanelFacts,
     kPanelBytes,
@@ -132,8 +132,8 @@ cdef int64_t settle(const Plan* plan, CodeChunk* chunk, Query* queries,
         nth_element(coded.found, coded.found + step, coded.found + n)
     while first < n:
         last = min(n, first + step)
-        n_scored += score_found(plan, coded, queries + chunk.member[q], first, last)
-        set_floor(plan, chunk, queries + chunk.member[q], q)
+        n_scored += score_found(plan, coded, queries + q, first, last)
+        set_floor(plan, chunk, queries + q, q)
         first, step = last, step * 2
         n = thin(coded, first, first, coded.keep)
     coded.n_found = 0
@@ -152,8 +152,8 @@ cdef int64_t make_room(const Plan* plan, CodeChunk* chunk, Query* queries,
     while 2 * n > chunk.capacity:
         step = min(step, n)
         nth_element(coded.found, coded.found + step, coded.found + n)
-        n_scored += score_found(plan, coded, queries + chunk.member[q], 0, step)
-        set_floor(plan, chunk, queries + chunk.member[q], q)
+        n_scored += score_found(plan, coded, queries + q, 0, step)
+        set_floor(plan, chunk, queries + q, q)
         n = thin(coded, step, 0, coded.keep)
         step *= 2
     return n_scored
@@ -174,24 +174,30 @@ cdef int64_t drop_finished(const Plan* plan, CodeChunk* chunk, Query* queries,
     Slots are in order of falling norm then. Tiles are made anew only if that saves one. Returns
     how many items were scored canonically.
     """
-    cdef int64_t q, n_kept = 0, n_scored = 0
+    cdef int64_t place, q, n_kept = 0, n_scored = 0
     cdef double reach = plan.codes.block_reach[panel] * (1.0 + 2.0 ** -40), best
-    cdef CodeQuery* coded
+    cdef const CodeQuery* coded
     cdef bint[CHUNK_QUERIES] keep
-    for q in range(chunk.n_queries):
+    for place in range(chunk.n_seated):
+        q = chunk.member[place]
         coded = chunk.queries + q
-        best = sqrt(queries[chunk.member[q]].sq_norm) * reach + plan.max_bias
+        best = sqrt(queries[q].sq_norm) * reach + plan.max_bias
         best = best * coded.tau_scale * (1.0 + 2.0 ** -40)
         best += coded.tau_shift + 2.0 ** -40 * fabs(coded.tau_shift)
-        keep[q] = not best <= coded.alpha
-        n_kept += keep[q]
-    if n_kept == chunk.n_queries or (n_kept != 0
-                                     and tiles_of(n_kept) == tiles_of(chunk.n_queries)):
+        keep[place] = not best <= coded.alpha
+        n_kept += keep[place]
+    if n_kept == chunk.n_seated or (n_kept != 0
+                                    and tiles_of(n_kept) == tiles_of(chunk.n_seated)):
         return 0
-    for q in range(chunk.n_queries):
-        if not keep[q]:
+    n_kept = 0
+    for place in range(chunk.n_seated):
+        q = chunk.member[place]
+        if keep[place]:
+            chunk.member[n_kept] = q
+            n_kept += 1
+        else:
             n_scored += settle(plan, chunk, queries, q)
-    retile(chunk, keep, n_kept)
+    seat(chunk, n_kept)
     return n_scored
 
 
@@ -211,20 +217,19 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
                double raw, double boost, int64_t* n_scored) noexcept nogil:
     """Test an item with its own bounds, in float64; keep it and its lower bound if it survives."""
     cdef CodeQuery* coded = chunk.queries + q
-    cdef const CodeQueries* tile = chunk.tiles + q // kTileQueries
-    cdef int64_t i = q % kTileQueries
+    cdef const Coefficients* own = &coded.own
     cdef const PanelFacts* facts = facts_of(plan, slot)
     cdef const float* bounds = facts.bounds[1 if chunk.coarse else 0]
     cdef double bias = facts.bias[slot % kPanelRows], lower
     cdef double inverse = facts.inverse_step[slot % kPanelRows]
-    cdef double centre = raw - tile.offset[i] - coded.margin + bias * tile.beta[i]
-    cdef double slack = (<double>tile.delta[i] * bounds[0] + <double>tile.epsilon[i] * bounds[1]
-                         + <double>tile.zeta[i] * inverse + <double>tile.eta[i] * fabs(bias)
+    cdef double centre = raw - own.offset - coded.margin + bias * own.beta
+    cdef double slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
+                         + <double>own.zeta * inverse + <double>own.eta * fabs(bias)
                          + coded.margin)
-    cdef double upper = (centre + slack) / inverse + boost * tile.gamma[i]
+    cdef double upper = (centre + slack) / inverse + boost * own.gamma
     if upper <= coded.alpha:
         return
-    if not any_allowed(plan, queries + chunk.member[q], slot):
+    if not any_allowed(plan, queries + q, slot):
         return
     if coded.n_found == chunk.capacity:
         n_scored[0] += make_room(plan, chunk, queries, q)
@@ -234,7 +239,7 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     coded.n_found += 1
     if plan.bias != NULL and holds_copies(plan, slot):
         return  # the boost is that of one of the copies, which may be filtered
-    lower = (centre - slack) / inverse + boost * tile.gamma[i]
+    lower = (centre - slack) / inverse + boost * own.gamma
     if coded.n_lower == plan.k:
         if -lower >= coded.lower[0]:
             return
@@ -282,7 +287,8 @@ cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const
             raw = walk.raw[q * kPanelRows + r]
             if plan.bias != NULL:
                 boost = walk.boost[(panel - walk.boost_first) * kPanelRows + r]
-            meet(plan, chunk, queries, start + q, panel * kPanelRows + r, raw, boost, n_scored)
+            meet(plan, chunk, queries, chunk.member[start + q], panel * kPanelRows + r, raw, boost,
+                 n_scored)
     return n_hits
 
 
@@ -312,8 +318,8 @@ cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int6
     if plan.bias != NULL:
         load_boosts(plan, chunk, first, end)
         walk.boost = chunk.boost
-    while start < chunk.n_queries:
-        walk.n_queries = min(kTileQueries, chunk.n_queries - start)
+    while start < chunk.n_seated:
+        walk.n_queries = min(kTileQueries, chunk.n_seated - start)
         walk.words = chunk.words + start * 2 * chunk.pairs
         walk.queries = chunk.tiles + start // kTileQueries
         panel = plan.native.next_hit(plan.native.kernels[0], walk, first_panel, last)

@@ -108,7 +108,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
         else:
             if plan.codes.block_reach != NULL:
                 report.rescored += drop_finished(plan, codes, queries, first // kPanelRows)
-                active = codes.n_queries
+                active = codes.n_seated
                 if active == 0:
                     break
             # In order of norm the limit must rise fast, and little is read.
