@@ -117,6 +117,14 @@ def test_every_machine_and_instruction_set_has_flags() -> None:
         )
 
 
+def test_csrc_names_nothing_that_windows_lacks() -> None:
+    lacking = re.compile(r"aligned_alloc|posix_memalign|__builtin_cpu_supports")
+    sources = {path for kind in ("*.h", "*.cpp") for path in (ROOT / "csrc").rglob(kind)}
+    sources |= set((ROOT / "recengine").rglob("*.pyx"))
+    found = {path.name for path in sources if lacking.search(path.read_text())}
+    assert found == {"aligned.h", "dispatch.cpp"}  # the one wraps it, the other says why not
+
+
 def build_for(monkeypatch: pytest.MonkeyPatch, tag: str, flags: str, host: str) -> ModuleType:
     """Return setup.py as it is on another system."""
     monkeypatch.setattr(sysconfig, "get_platform", lambda: tag)

@@ -6,6 +6,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/registration.h"
+#include "core/aligned.h"
 #include "core/types.h"
 #include "simd/dispatch.h"
 
@@ -33,12 +34,12 @@ Operands operands(const FloatArray& queries, const FloatArray& items, const std:
 }
 
 struct FreeAligned {
-  void operator()(float* p) const { std::free(p); }
+  void operator()(float* p) const { free_aligned(p); }
 };
 
 std::unique_ptr<float, FreeAligned> aligned_floats(int64_t count) {
-  const size_t bytes = (static_cast<size_t>(count) * sizeof(float) + 63) / 64 * 64;
-  auto* p = static_cast<float*>(std::aligned_alloc(64, std::max<size_t>(bytes, 64)));
+  const size_t bytes = static_cast<size_t>(count) * sizeof(float);
+  auto* p = static_cast<float*>(allocate_aligned(64, bytes));
   if (p == nullptr) throw std::bad_alloc();
   return std::unique_ptr<float, FreeAligned>(p);
 }

@@ -14,6 +14,7 @@
 #include "bindings/arrays.h"
 #include "bindings/registration.h"
 #include "bindings/rows.h"
+#include "core/aligned.h"
 #include "core/quantize.h"
 #include "core/thread_pool.h"
 
@@ -35,13 +36,13 @@ using DoubleArray = py::array_t<double, py::array::c_style>;
 py::array_t<uint8_t> aligned_bytes(int64_t count) {
   const size_t alignment = count < kHugePage ? 64 : static_cast<size_t>(kHugePage);
   const size_t size = (static_cast<size_t>(count) + alignment) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, size);
+  void* memory = allocate_aligned(alignment, size);
   if (memory == nullptr) throw std::bad_alloc();
 #if defined(__linux__)
   if (count >= kHugePage) madvise(memory, size, MADV_HUGEPAGE);  // a refusal costs speed alone
 #endif
-  const py::capsule owner(memory, [](void* p) { std::free(p); });
-  return py::array_t<uint8_t>({count}, static_cast<uint8_t*>(memory), owner);
+  const py::capsule owner(memory, [](void* p) { free_aligned(p); });
+  return py::array_t<uint8_t>(count, static_cast<uint8_t*>(memory), owner);
 }
 
 struct Work {

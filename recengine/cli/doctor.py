@@ -68,7 +68,8 @@ def _processor() -> Iterator[tuple[str, str]]:
     yield "SIMD level", f"{_native.simd_level()} ({how})"
     yield "levels here", ", ".join(_native.simd_levels())
     yield "cpus in the machine", str(os.cpu_count())
-    yield "cpus of this process", f"{len(os.sched_getaffinity(0))} (affinity)"
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        yield "cpus of this process", f"{len(os.sched_getaffinity(0))} (affinity)"
     quota = _cpu_quota()
     yield "cgroup quota", "none" if quota is None else f"{quota:g} cpus"
     yield "threads at most", f"{_native.num_cpus()} (the least of these, a part of a cpu counts 1)"

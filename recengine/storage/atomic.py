@@ -45,8 +45,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         code = errno.EISDIR if target.is_dir() else errno.EINVAL
         raise OSError(code, os.strerror(code), str(target))
     aside = target.with_name(f".recengine-{secrets.token_hex(8)}.tmp")
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
+    with _folder_of(target) as folder:
         try:
             descriptor, named = _open_aside(target.parent, aside)
             with os.fdopen(descriptor, "wb") as stream:
@@ -62,7 +61,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
             if isinstance(error, OSError) and (told := _about(target, aside, error)):
                 raise told from error
             raise
-        os.fsync(folder)
+        if folder is not None:
+            os.fsync(folder)
+
+
+@contextmanager
+def _folder_of(target: Path) -> Iterator[int | None]:
+    """Open the folder of `target`; None on Windows, which opens no folders (NTFS keeps a log)."""
+    if os.name == "nt":
+        yield None
+        return
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        yield folder
     finally:
         os.close(folder)
 
@@ -86,4 +97,5 @@ def _open_aside(folder: Path, aside: Path) -> tuple[int, bool]:
         except OSError as error:
             if error.errno not in _NO_UNNAMED_FILES:
                 raise
-    return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), True
+    binary = getattr(os, "O_BINARY", 0)  # or Windows writes \r\n for \n
+    return os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | binary, 0o666), True
