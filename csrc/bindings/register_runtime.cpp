@@ -8,6 +8,7 @@
 #include "bindings/registration.h"
 #include "core/cpu_count.h"
 #include "core/native_api.h"
+#include "core/scratch.h"
 #include "core/thread_pool.h"
 #include "simd/dispatch.h"
 
@@ -50,6 +51,7 @@ void register_runtime(py::module_& m) {
       "The SIMD level in use: RECENGINE_SIMD where set, else the best.");
   m.def("num_cpus", cpu_count, "min(affinity, cgroup quota), at least 1.");
   m.def("num_workers", worker_count, "Pool threads alive in this process.");
+  m.def("scratch_bytes", scratch_bytes, "What all threads keep for their next searches, in bytes.");
   m.def("api", api, py::arg("level") = "",
         "The capsule for the Cython drivers, at a level (default: the one in use).");
 }

@@ -1,6 +1,7 @@
 #include "core/scratch.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <new>
 #include <vector>
@@ -12,6 +13,8 @@ namespace {
 constexpr std::align_val_t kLine{64};
 constexpr size_t kFirstBlock = size_t{1} << 16;
 constexpr size_t kKept = size_t{1} << 25;
+
+std::atomic<size_t> g_held{0};
 
 struct Block {
   void* memory;
@@ -44,8 +47,6 @@ class Scratch {
     return memory;
   }
 
-  size_t size() const { return size_; }
-
  private:
   bool add(size_t size) {
     void* memory = ::operator new(size, kLine, std::nothrow);
@@ -57,6 +58,7 @@ class Scratch {
       return false;
     }
     size_ += size;
+    g_held.fetch_add(size, std::memory_order_relaxed);
     taken_ = 0;
     return true;
   }
@@ -64,6 +66,7 @@ class Scratch {
   void free_blocks() {
     for (const Block& block : blocks_) ::operator delete(block.memory, kLine);
     blocks_.clear();
+    g_held.fetch_sub(size_, std::memory_order_relaxed);
     size_ = 0;
   }
 
@@ -80,6 +83,6 @@ void begin_scratch(int use) { t_scratch[use].begin(); }
 
 void* take_scratch(int use, size_t bytes) { return t_scratch[use].take(bytes); }
 
-size_t scratch_bytes() { return t_scratch[0].size() + t_scratch[1].size(); }
+size_t scratch_bytes() { return g_held.load(std::memory_order_relaxed); }
 
 }  // namespace recengine

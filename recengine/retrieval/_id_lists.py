@@ -50,7 +50,7 @@ def id_lists(
     ids = [ids_of_kind(generation, name, array, ordered=False) for array in arrays]
     ordinals = [_distinct_ordinals(generation, part) for part in ids]
     indptr = np.zeros(n_queries + 1, np.int64)
-    np.cumsum([len(part) for part in ordinals], out=indptr[1:])
+    indptr[1:] = np.cumsum([len(part) for part in ordinals])
     joined = np.concatenate(ordinals) if ordinals else np.empty(0, np.int64)
     return Lists(indptr, joined, max(map(len, ids), default=0))
 

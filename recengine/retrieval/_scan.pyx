@@ -162,6 +162,7 @@ cdef void scan(void* context, int64_t task) noexcept nogil:
         walk(plan, task, queries, &codes, &floats, q0, n_queries)
     for i in range(n_queries):
         plan.counts[part * plan.n_queries + q0 + i] = queries[i].count
+    plan.native.begin_scratch(kTaskScratch)  # what an exceptional search took goes back
 
 
 cdef void collect(const Plan* plan, int64_t[:, ::1] out_rows, float[:, ::1] out_scores,

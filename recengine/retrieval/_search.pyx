@@ -137,7 +137,10 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
         plan.native.parallel_for(n_tasks, num_threads, scan, &plan)
         collect(&plan, rows_view, scores_view,
                 plan.entries + plan.n_parts * plan.n_queries * plan.k)
-    return out_rows, out_scores, _stats_of(&plan, n_tasks)
+    try:
+        return out_rows, out_scores, _stats_of(&plan, n_tasks)
+    finally:
+        plan.native.begin_scratch(kCallScratch)  # what an exceptional search took goes back
 
 
 cdef void* _take(const Plan* plan, int64_t n_bytes) noexcept nogil:
