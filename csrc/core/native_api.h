@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "core/code_walk.h"
+#include "core/group_test.h"
 #include "core/scratch.h"
 #include "core/thread_pool.h"
 #include "simd/kernels.h"
@@ -18,6 +19,8 @@ struct NativeApi {
   void (*parallel_for)(int64_t n_tasks, int num_threads, Task task, void* context);
   int64_t (*now_ns)();  // the clock of time.monotonic_ns()
   int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first, int64_t end);
+  int64_t (*reaching)(const GroupQueries& queries, const GroupFacts& facts, int64_t n_queries,
+                      int64_t* out);
   void (*begin_scratch)(int use);
   void* (*take_scratch)(int use, size_t bytes);
 };

@@ -51,7 +51,8 @@ cdef struct CodeChunk:
     int64_t capacity
     CodeQuery* queries  # [n_queries]
     int32_t* codes      # [n_queries][2 pairs]
-    int64_t* member     # [n_seated] which query has this seat
+    int64_t* member     # [n_queries] who is to be seated next
+    int64_t* seated     # [n_seated] which query has this seat
     CodeQueries* tiles  # [ceil(n_seated / 12)]
     int32_t* words      # [tile][2 pairs][queries of the tile]
     int32_t* raw        # [12][32]

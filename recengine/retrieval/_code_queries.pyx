@@ -186,12 +186,13 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     """Code a chunk of queries; False where memory is short."""
     cdef int64_t n_tiles = (n_queries + kTileQueries - 1) // kTileQueries, q
     cdef int64_t word_bytes = n_queries * 2 * plan.codes.pairs * 4
-    chunk.n_queries = n_queries
+    chunk.n_queries, chunk.n_seated = n_queries, 0
     chunk.pairs = plan.codes.pairs
     chunk.capacity = min(4 * plan.k + SPARE_FOUND, plan.n_positions + 1)
     chunk.queries = <CodeQuery*>take(plan, n_queries * sizeof(CodeQuery))
     chunk.codes = <int32_t*>take(plan, word_bytes)
     chunk.member = <int64_t*>take(plan, n_queries * sizeof(int64_t))
+    chunk.seated = <int64_t*>take(plan, n_queries * sizeof(int64_t))
     chunk.tiles = <CodeQueries*>take(plan, n_tiles * sizeof(CodeQueries))
     chunk.words = <int32_t*>take(plan, word_bytes)
     chunk.raw = <int32_t*>take(plan, kTileQueries * kPanelRows * 4)
@@ -200,6 +201,7 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     chunk.lower = <double*>take(plan, n_queries * plan.k * sizeof(double))
     chunk.found = <Found*>take(plan, n_queries * chunk.capacity * sizeof(Found))
     if (chunk.queries == NULL or chunk.codes == NULL or chunk.member == NULL or chunk.tiles == NULL
+            or chunk.seated == NULL
             or chunk.words == NULL or chunk.raw == NULL or chunk.scratch == NULL
             or chunk.boost == NULL or chunk.lower == NULL or chunk.found == NULL):
         return False
@@ -247,11 +249,12 @@ cdef void seat(CodeChunk* chunk, int64_t n_seated) noexcept nogil:
     """Give the first `n_seated` of `member`, in any order, their seats; the others have none."""
     cdef int64_t q, place, first, size, groups = 2 * chunk.pairs, g
     cdef const int32_t* codes
-    for q in range(chunk.n_queries):
-        chunk.queries[q].seat = -1
+    for place in range(chunk.n_seated):
+        chunk.queries[chunk.seated[place]].seat = -1
     chunk.n_seated = n_seated
     for place in range(n_seated):
         q = chunk.member[place]
+        chunk.seated[place] = q
         first = place - place % kTileQueries
         size = min(kTileQueries, n_seated - first)
         codes = chunk.codes + q * groups

@@ -179,7 +179,7 @@ cdef int64_t drop_finished(const Plan* plan, CodeChunk* chunk, Query* queries,
     cdef const CodeQuery* coded
     cdef bint[CHUNK_QUERIES] keep
     for place in range(chunk.n_seated):
-        q = chunk.member[place]
+        q = chunk.seated[place]
         coded = chunk.queries + q
         best = sqrt(queries[q].sq_norm) * reach + plan.max_bias
         best = best * coded.tau_scale * (1.0 + 2.0 ** -40)
@@ -191,7 +191,7 @@ cdef int64_t drop_finished(const Plan* plan, CodeChunk* chunk, Query* queries,
         return 0
     n_kept = 0
     for place in range(chunk.n_seated):
-        q = chunk.member[place]
+        q = chunk.seated[place]
         if keep[place]:
             chunk.member[n_kept] = q
             n_kept += 1
@@ -287,7 +287,7 @@ cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const
             raw = walk.raw[q * kPanelRows + r]
             if plan.bias != NULL:
                 boost = walk.boost[(panel - walk.boost_first) * kPanelRows + r]
-            meet(plan, chunk, queries, chunk.member[start + q], panel * kPanelRows + r, raw, boost,
+            meet(plan, chunk, queries, chunk.seated[start + q], panel * kPanelRows + r, raw, boost,
                  n_scored)
     return n_hits
 

@@ -23,6 +23,8 @@ cdef struct FloatChunk:
 
 
 cdef double gamma_bound(int64_t dim) noexcept nogil
+cdef void pack_queries(const Plan* plan, int64_t q0, int64_t n_queries,
+                       float* packed) noexcept nogil
 cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n_queries,
                       int64_t rows) noexcept nogil
 cdef int64_t scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,

@@ -67,6 +67,18 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         int32_t* raw
         uint32_t* masks
 
+    cdef struct GroupQueries:
+        const float* t
+        const float* error
+        const float* square
+        const float* tau
+
+    cdef struct GroupFacts:
+        float low
+        float high
+        float across
+        float bias
+
     cdef struct NativeApi:
         const Kernels* kernels
         void (*parallel_for)(int64_t n_tasks, int num_threads, Task task,
@@ -74,9 +86,12 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         int64_t (*now_ns)() noexcept nogil
         int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first,
                             int64_t end) noexcept nogil
+        int64_t (*reaching)(const GroupQueries& queries, const GroupFacts& facts,
+                            int64_t n_queries, int64_t* out) noexcept nogil
         void (*begin_scratch)(int use) noexcept nogil
         void* (*take_scratch)(int use, size_t bytes) noexcept nogil
 
+    const int64_t kGroupLanes
     const int kCallScratch
     const int kTaskScratch
 

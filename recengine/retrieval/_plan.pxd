@@ -28,7 +28,15 @@ cdef struct CodeTable:
     const int64_t* order       # [n_slots] its (first) row, NULL where slots are rows
     const int64_t* members     # [n] the equal rows of each slot, one slot after another; NULL
     const int64_t* starts      # [n_slots + 1] where a slot's begin; where all differ
-    const float* block_reach   # [n_panels] largest norm from this panel on; NULL without order
+    const float* block_reach   # [n_panels] largest norm from this panel on; NULL in other orders
+    int64_t n_groups           # of like items, see _group_scan; 0 in other orders
+    const int64_t* group_starts  # [n_groups + 1] first panel
+    int64_t n_axes
+    const float* axes          # [n_axes][dim]
+    const int64_t* group_axis  # [n_groups]
+    const float* group_low     # [n_groups]
+    const float* group_high
+    const float* group_across
     double unit
     double mean_norm
     double largest_norm        # of y, in units

@@ -7,6 +7,7 @@ if it provably cannot belong to the answer, ties by ordinal included, so the ans
 on blocks, tiles, threads or SIMD level.
 """
 
+from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -20,8 +21,19 @@ from recengine.retrieval._code_queries cimport (
 )
 from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
 from recengine.retrieval._float_scan cimport FloatChunk, open_floats, scan_floats
+from recengine.retrieval._group_scan cimport walk_groups
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTaskScratch, kTileQueries
-from recengine.retrieval._plan cimport CHUNK_QUERIES, Entry, Plan, Query, Report, take
+from recengine.retrieval._plan cimport (
+    CHUNK_QUERIES,
+    Entry,
+    Plan,
+    Query,
+    Report,
+    allowed,
+    enter,
+    ordinal_of,
+    take,
+)
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
@@ -76,6 +88,20 @@ cdef void start_query(const Plan* plan, int64_t q, int64_t part, Query* query) n
     query.margin += 8.0 * <float>(2.0 ** -24) * plan.max_bias
 
 
+cdef void answer_zeros(const Plan* plan, Query* query, int64_t part) noexcept nogil:
+    """Give a query of length 0 its answer: all items score 0, so the first k that it may have.
+
+    No bound tells tied items apart, and in an order of the codes' own each would be looked at.
+    """
+    cdef int64_t row = 0
+    if part == 0 and query.floor < 0.0:
+        while row < plan.n and query.count < plan.k:
+            if allowed(plan, query, row):
+                enter(plan, query, 0.0, ordinal_of(plan, row))
+            row += 1
+    query.floor = FLT_MAX
+
+
 cdef int64_t block_rows(int64_t row_bytes) noexcept nogil:
     cdef int64_t panels = BLOCK_BYTES // (row_bytes * kPanelRows)
     return max(<int64_t>1, panels) * kPanelRows
@@ -93,6 +119,10 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef bint coarse
     if plan.codes == NULL:
         by_float = 1
+    elif plan.codes.n_groups != 0 and first < end:
+        if not walk_groups(plan, codes, queries, q0, first, end, report):
+            report.state = 2
+        first = end
     while first < end:
         if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
             report.state = 1
@@ -155,6 +185,9 @@ cdef void scan(void* context, int64_t task) noexcept nogil:
         return
     for i in range(n_queries):
         start_query(plan, q0 + i, part, queries + i)
+        if (queries[i].sq_norm == 0.0 and plan.metric != L2 and plan.bias == NULL and plan.rising
+                and plan.rows == NULL):
+            answer_zeros(plan, queries + i, part)
     if plan.codes != NULL and not open_codes(
             plan, &codes, queries, q0, n_queries, block_rows((plan.dim + 3) // 4 * 4)):
         report.state = 2

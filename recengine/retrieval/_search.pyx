@@ -295,6 +295,9 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
         table.order = &order[0]
     if block_reach is not None:
         table.block_reach = &block_reach[0]
+    table.n_groups = 0
+    if "axes" in codes:
+        _fill_groups(table, codes, dim, n_panels)
     if starts is not None:
         if members.shape[0] != n or starts.shape[0] != table.n_slots + 1 or starts[0] != 0 or (
                 starts[table.n_slots] != n):
@@ -307,4 +310,20 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
         square += mean[j] * mean[j]
     table.mean_norm = sqrt(square)
     table.largest_norm = 1.0
+    return 0
+
+
+cdef int _fill_groups(CodeTable* table, codes, int64_t dim, int64_t n_panels) except -1:
+    cdef const float[:, ::1] axes = codes["axes"]
+    cdef const int64_t[::1] starts = codes["group_starts"], axis = codes["group_axis"]
+    cdef const float[::1] low = codes["group_low"], high = codes["group_high"]
+    cdef const float[::1] across = codes["group_across"]
+    cdef int64_t n = axis.shape[0]
+    if (n == 0 or table.order == NULL or axes.shape[0] == 0 or axes.shape[1] != dim
+            or starts.shape[0] != n + 1 or low.shape[0] != n or high.shape[0] != n
+            or across.shape[0] != n or starts[0] != 0 or starts[n] != n_panels):
+        raise ValueError(f"codes must hold groups of {n_panels} panels of dim {dim}")
+    table.n_groups, table.n_axes = n, axes.shape[0]
+    table.group_starts, table.group_axis, table.axes = &starts[0], &axis[0], &axes[0, 0]
+    table.group_low, table.group_high, table.group_across = &low[0], &high[0], &across[0]
     return 0

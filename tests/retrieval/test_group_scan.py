@@ -1,0 +1,184 @@
+"""The walk over groups of like items: whatever the groups are, nothing that belongs is skipped."""
+
+from __future__ import annotations
+
+import native_calls as native
+import numpy as np
+import oracles
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recengine import _native
+from recengine.retrieval import _score, _search
+
+METRICS = native.METRICS[:2]  # cosine and dot
+
+
+def grouped(rng, vectors, metric, *, n_axes=None, panels=2, sort=True):
+    """Return codes in groups of up to `panels` panels about some rows: every 64th or `n_axes`."""
+    norms = _score.squared_norms(_native.api(), vectors)
+    lengths = np.sqrt(norms)[:, None]
+    unit = np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0)
+    rows = unit if metric == "cosine" else vectors.astype(np.float64)
+    axes = unit[::64].copy() if n_axes is None else unit[rng.choice(len(unit), n_axes)]
+    axes[~axes.any(axis=1), 0] = 1
+    axes = native.f32(axes)
+    nearest = (unit @ axes.T).argmax(axis=1)
+    order = np.argsort(nearest, kind="stable") if sort else rng.permutation(len(rows))
+    n_panels = -(-len(rows) // 32)
+    starts = np.unique(np.append(np.arange(0, n_panels, panels), n_panels))
+    facts = []
+    for first, end in zip(starts[:-1] * 32, starts[1:] * 32, strict=True):
+        here = rows[order[first:end]]
+        axis = np.bincount(nearest[order[first:end]]).argmax()
+        exact = axes[axis].astype(np.float64) / np.linalg.norm(axes[axis].astype(np.float64))
+        along = here @ exact
+        across = np.linalg.norm(here - along[:, None] * exact, axis=1).max()
+        slack = 1e-6 * (np.abs(along).max() + across)
+        facts.append((axis, along.min() - slack, along.max() + slack, across + slack))
+    axis, low, high, across = zip(*facts, strict=True)
+    codes = _native.encode(vectors, norms, native.METRICS.index(metric), order=order)
+    return codes | {
+        "axes": axes,
+        "group_axis": np.array(axis, np.int64),
+        "group_starts": starts.astype(np.int64),
+        "group_low": native.f32(low),
+        "group_high": native.f32(high),
+        "group_across": native.f32(across),
+    }
+
+
+def both(level, metric, queries, vectors, k, codes, **options):
+    """Return the answer by groups, having held it against that of the float32 scan."""
+    api, number = _native.api(level), native.METRICS.index(metric)
+    norms = _score.squared_norms(api, vectors)
+    arguments = (api, number, queries, vectors, norms, _score.reach(number, norms), k)
+    want = _search.search(*arguments, **options)
+    got = _search.search(*arguments, codes=codes, **options)
+    np.testing.assert_array_equal(got[0], want[0])
+    oracles.assert_same_bits(got[1], want[1])
+    return got
+
+
+def clustered(rng, n_rows, n_kinds, dim, spread):
+    kinds = rng.standard_normal((n_kinds, dim))
+    rows = kinds[rng.integers(0, n_kinds, n_rows)]
+    return native.f32(rows + spread * rng.standard_normal((n_rows, dim)))
+
+
+CASES = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**32 - 1),
+        "n_rows": st.integers(1, 700),
+        "n_kinds": st.integers(1, 20),
+        "spread": st.sampled_from([0, 1e-7, 0.01, 0.3, 3]),
+        "scale": st.sampled_from([1, 1e-3, 1e-18, 1e15, 0]),
+        "n_axes": st.integers(1, 40),
+        "panels": st.integers(1, 5),
+        "sort": st.booleans(),
+        "n_queries": st.sampled_from([1, 2, 3, 4, 7, 30]),
+        "k": st.sampled_from([1, 3, 10, 900]),
+        "metric": st.sampled_from(METRICS),
+        "level": st.sampled_from(native.LEVELS),
+        "threads": st.sampled_from([1, 2, 3]),
+        "zero": st.booleans(),
+        "filtered": st.sets(
+            st.sampled_from(["mask", "alive", "exclude", "bias", "ordinals", "min_score"])
+        ),
+    }
+)
+
+
+@settings(max_examples=200)
+@given(CASES)
+def test_answers_are_those_of_the_float_scan(case):
+    rng = np.random.default_rng(case["seed"])
+    n = case["n_rows"]
+    vectors = clustered(rng, n, case["n_kinds"], 6, case["spread"]) * np.float32(case["scale"])
+    queries = clustered(rng, case["n_queries"], case["n_kinds"], 6, case["spread"])
+    if case["zero"]:
+        queries[0] = 0
+        vectors[rng.integers(0, n)] = 0
+    options = {"num_threads": case["threads"]}
+    width = n
+    if "ordinals" in case["filtered"]:
+        width = 2 * n
+        numbers = rng.permutation(width)[:n].astype(np.int64)
+        if rng.random() < 0.5:
+            numbers.sort()
+        options["ordinals"] = numbers
+        options["ascending"] = bool((np.diff(numbers) > 0).all())
+    if "mask" in case["filtered"]:
+        options["mask"] = native.words(rng.random(width) < 0.6)
+    if "alive" in case["filtered"]:
+        options["alive"] = native.words(rng.random(n) < 0.6)
+    if "exclude" in case["filtered"]:
+        lists = [np.unique(rng.integers(0, width, 20)) for _ in queries]
+        options["exclude_indptr"], options["exclude_rows"] = native.csr(lists)
+    if "bias" in case["filtered"]:
+        options["bias"] = native.f32(rng.choice([0, 0.5, -2, 1e-3], n))
+    if "min_score" in case["filtered"]:
+        options["min_score"] = float(rng.choice([-0.5, 0, 0.5]))
+    codes = grouped(
+        rng,
+        vectors,
+        case["metric"],
+        n_axes=case["n_axes"],
+        panels=case["panels"],
+        sort=case["sort"],
+    )
+    both(case["level"], case["metric"], queries, vectors, case["k"], codes, **options)
+
+
+@pytest.mark.parametrize("level", native.LEVELS)
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("n_queries", [1, 40])
+def test_most_groups_are_skipped_where_items_are_alike(rng, level, metric, n_queries):
+    kinds = np.repeat(rng.standard_normal((300, 32)), 64, axis=0)
+    vectors = native.f32(kinds + 0.1 * rng.standard_normal(kinds.shape))
+    codes = grouped(rng, vectors, metric)
+    queries = native.f32(vectors[:n_queries] + 0.1 * rng.standard_normal((n_queries, 32)))
+    stats = both(level, metric, queries, vectors, 10, codes)[2]
+    assert stats["fine"] == stats["scanned"] < 0.2 * n_queries * len(vectors)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("part", ["group_across", "group_high"])
+def test_a_smaller_fact_loses_items(rng, metric, part):
+    """The test above has teeth."""
+    vectors = clustered(rng, 4000, 40, 8, 0.3)
+    codes = grouped(rng, vectors, metric, n_axes=40)
+    codes[part] = codes[part] * np.float32(0.3)
+    with pytest.raises(AssertionError):
+        both("scalar", metric, vectors[:200].copy(), vectors, 10, codes)
+
+
+def test_a_query_of_length_zero_gets_the_first_items(rng):
+    vectors = clustered(rng, 3000, 10, 8, 0.1)
+    codes = grouped(rng, vectors, "dot", n_axes=10)
+    queries = np.zeros((2, 8), np.float32)
+    rows, scores, stats = both("scalar", "dot", queries, vectors, 4, codes)
+    assert rows.tolist() == [[0, 1, 2, 3]] * 2
+    assert not scores.any()
+    assert stats["rescored"] == 0
+    both("scalar", "dot", queries, vectors, 4, codes, min_score=0.5)
+    both("scalar", "cosine", queries, vectors, 4, codes, min_score=-0.5, num_threads=2)
+
+
+WRONG = {
+    "no axes": ("axes", lambda a: a[:0]),
+    "axes of another dim": ("axes", lambda a: a[:, 1:].copy()),
+    "short low": ("group_low", lambda a: a[1:]),
+    "short starts": ("group_starts", lambda a: a[1:]),
+    "late start": ("group_starts", lambda a: a + 1),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_groups_of_another_shape_are_refused(rng, wrong):
+    vectors = clustered(rng, 300, 10, 8, 0.1)
+    codes = grouped(rng, vectors, "dot", n_axes=10)
+    part, change = WRONG[wrong]
+    with pytest.raises(ValueError, match="codes must hold groups of 10 panels of dim 8"):
+        both("scalar", "dot", vectors[:1].copy(), vectors, 4, codes | {part: change(codes[part])})
