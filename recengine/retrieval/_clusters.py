@@ -25,12 +25,11 @@ from recengine.retrieval._panel_bounds import (
     Items,
     of_groups,
     panel_bounds,
-    square,
 )
 from recengine.retrieval._vectors import Vectors
 
 AXIS_PANELS = 64
-GROUP_PANELS = 2  # of more, a query reads more in vain; of one, it tests twice as many
+GROUP_PANELS = 4  # fewer: more bounds to test; more: wider bounds, more read in vain
 SMALLEST_CLUSTERED = 20_000  # a smaller index is read in about the time that the bounds take
 LARGEST_DIM = 4096
 LARGEST_NORM = 2.0**120  # facts and bounds of longer rows leave float32
@@ -64,9 +63,7 @@ class Clusters:
     group_axis : ndarray (n_groups,), int64
         Which, ascending.
     low, high, across : ndarray (n_groups,), float32
-        Of the rows of each group, with slack: along its axis, and across.
-    square : float
-        What stands for the squared length of a query of length 1; a float32.
+        Of the rows of each group, see `_panel_bounds`: along its axis, and across.
     share : float
         Panels that a probe must read, in the mean.
     """
@@ -78,7 +75,6 @@ class Clusters:
     low: Float32Array
     high: Float32Array
     across: Float32Array
-    square: float
     share: float
 
 
@@ -220,13 +216,13 @@ def _bounded(items: Items, order: Int64Array, sizes: Int64Array, probes: Probes)
     group_axis = np.searchsorted(runs, starts[:-1], side="right") - 1
     groups = of_groups(panels, starts)
     share = _share(probes, axis[group_axis], np.diff(starts), groups)
-    return Clusters(order, starts, axis, group_axis, *groups, square(axis.shape[1]), share)
+    return Clusters(order, starts, axis, group_axis, *groups, share)
 
 
 def _share(probes: Probes, axes: Float32Array, n_panels: Int64Array, groups: Bounds) -> float:
     """Return the share of panels that probes must read, in the mean."""
     t = probes.directions @ axes.T
-    s = np.sqrt(np.maximum(0, np.float32(square(axes.shape[1])) - t * t))
+    s = np.sqrt(np.maximum(0, 1 - t * t))
     bounds = np.maximum(t * groups.low, t * groups.high) + s * groups.across
     n_read = (bounds >= probes.taus[:, None]) @ n_panels
     return float(n_read.mean() / n_panels.sum())

@@ -1,34 +1,14 @@
 """What bounds the scores of a panel of 32 rows, so that a query may skip it.
 
-Let y be an item: x under dot, x / |x| under cosine. Rows that point the same way lie together, in
-panels of 32; some panels in a row share an axis u with 1 - 2^-22 <= |u| <= 1. Of each panel, or of
-a group of them, is known
+Let y be an item: x under dot, x / |x| under cosine. Panels in a row that share an axis u are a run.
+With v = u / |u|, of each panel is known
 
-    low <= y.u / |u| <= high,   |y - (y.u / u.u) u| <= across        (for each of its rows)
+    low <= y.v <= high,   |y - (y.v) v| <= across                     (for each of its rows)
 
-so for a query e of length 1 (under dot scores are |q| times as large), with T = e.u / |u|,
-
-    e.y  <=  max(T low, T high) + sqrt(1 - T^2) across                (Cauchy-Schwarz across u)
-
-A panel whose bound does not reach the k-th best score / |q| holds nothing that is wanted. The scan
-has only float32 numbers, e rounded to float32 among them. It evaluates
-
-    t = e.u,   bound = max(t low, t high) + sqrt(max(0, square - t t)) across
-
-and nothing else: all slack is in the facts. |t - T| <= eta = 1.001 (dim + 8) 2^-24, in whatever
-order t is summed: dim roundings of the sum, 2 of e, 4 for |u|. As |t| <= 1 + eta, 1 - T^2 is at
-most 1 - t^2 + 3 eta; square = 1 + 4 eta leaves eta for the three roundings of square - t t. So the
-root s is not too small, and |t| + s >= 1: what is added to high and across and taken from low
-raises any bound by at least as much. That is
-
-    kappa = (eta + 2^-21) R + 2^-120,   R = max(|low|, |high|) + across >= |y|:
-
-eta R for t in place of T; 2^-21 R for five roundings of the bound, and for those in float64, of the
-facts and of the canonical score, which are below (8 dim + 64) 2^-53 R; 2^-120 for what underflows.
-Where the bound is below (the float32 before tau) / |q|, rounded down, the canonical score of
-no row ties with tau after its rounding to float32. A zero query, or one that is not finite, has no
-direction: it must not skip. tests/retrieval/test_panel_bounds.py holds all this against exact
-numbers.
+which bounds the score of any query, as `_group_scan` proves. u is stored in float32, 1 - 2^-22 <=
+|u| <= 1; the facts are those of just that u, formed in float64 and then widened: by 2^-20 of
+R = max(|low|, |high|) + across >= |y|, far more than the (8 dim + 64) 2^-53 R by which they and
+canonical scores are off, and outward to float32. What a scan rounds is the scan's own business.
 """
 
 from __future__ import annotations
@@ -43,10 +23,11 @@ from recengine.retrieval._vectors import Vectors, widened
 
 COSINE, DOT = 0, 1
 PANEL_ROWS = 32
+SLACK = 2.0**-20  # of the largest |y|
 
 
 class Bounds(NamedTuple):
-    """Of some rows, with slack: along an axis and across it."""
+    """Of some rows: along an axis and across it, widened."""
 
     low: Float32Array
     high: Float32Array
@@ -81,11 +62,6 @@ class Items(NamedTuple):
         return numbers
 
 
-def square(dim: int) -> float:
-    """Return what stands for the squared length of a query of length 1: a float32."""
-    return float(np.float32(1 + 4 * _eta(dim)))
-
-
 def panel_bounds(items: Items, order: Int64Array, runs: Int64Array) -> tuple[Float32Array, Bounds]:
     """Return the axis of each run of panels, and the bounds of each panel.
 
@@ -107,7 +83,7 @@ def panel_bounds(items: Items, order: Int64Array, runs: Int64Array) -> tuple[Flo
         along[slots], across[slots] = _split(rows, axis[run])
     panels = np.arange(0, n, PANEL_ROWS)
     low, high = np.minimum.reduceat(along, panels), np.maximum.reduceat(along, panels)
-    return axis, _with_slack(low, high, np.maximum.reduceat(across, panels), _eta(dim))
+    return axis, _widened(low, high, np.maximum.reduceat(across, panels))
 
 
 def of_groups(bounds: Bounds, starts: Int64Array) -> Bounds:
@@ -118,10 +94,6 @@ def of_groups(bounds: Bounds, starts: Int64Array) -> Bounds:
         np.maximum.reduceat(bounds.high, firsts),
         np.maximum.reduceat(bounds.across, firsts),
     )
-
-
-def _eta(dim: int) -> float:
-    return 1.001 * (dim + 8) * 2.0**-24
 
 
 def _direction(rows: Float64Array) -> Float32Array:
@@ -145,10 +117,8 @@ def _split(rows: Float64Array, axis: Float32Array) -> tuple[Float64Array, Float6
     return along, np.sqrt(np.maximum(0, sq_norms - along * along) + noise)
 
 
-def _with_slack(low: Float64Array, high: Float64Array, across: Float64Array, eta: float) -> Bounds:
-    """Return low, high and across with the slack kappa, rounded outward."""
-    reach = np.maximum(np.abs(low), np.abs(high)) + across
-    slack = (eta + 2.0**-21) * reach + 2.0**-120
+def _widened(low: Float64Array, high: Float64Array, across: Float64Array) -> Bounds:
+    slack = SLACK * (np.maximum(np.abs(low), np.abs(high)) + across)
     return Bounds(-_rounded_up(slack - low), _rounded_up(high + slack), _rounded_up(across + slack))
 
 

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recengine.retrieval import _clusters, _panel_bounds
-from recengine.retrieval._vectors import rounded
+from recengine import _native
+from recengine.retrieval import _clusters, _panel_bounds, _score, _search
+from recengine.retrieval._vectors import rounded, widened
 
 N_TOPICS = 150
 each_metric = pytest.mark.parametrize("metric", panels.METRICS)
@@ -49,7 +50,6 @@ def test_clusters_hold_every_row_and_skip_most(rng, metric, storage):
     assert set(np.diff(clusters.starts)) <= set(range(1, _clusters.GROUP_PANELS + 1))
     assert set(np.diff(clusters.group_axis)) == {0, 1}
     assert len(clusters.axis) == clusters.group_axis[-1] + 1
-    assert clusters.square == _panel_bounds.square(32)
     axes = clusters.axis[clusters.group_axis]
     panels.check_facts(vectors, metric, clusters.order, clusters.starts, axes, bounds_of(clusters))
 
@@ -61,13 +61,34 @@ def test_share_is_what_queries_read(rng, metric):
     axes = clusters.axis[clusters.group_axis]
     read = []
     for row in rng.choice(np.flatnonzero(vectors.any(axis=1)), 60):
-        query = vectors[row]
-        own = panels.scores(query, vectors, metric).astype(np.float64)
+        query = panels.unit(vectors[row]).astype(np.float64)
+        own = panels.exact(vectors, metric).astype(np.float64) @ query
         own[row] = -np.inf
         tau = np.partition(own, -10)[-10]
-        bounds = panels.bounds(query, axes, bounds_of(clusters))
+        bounds = panels.bounds(vectors[row], axes, bounds_of(clusters))
         read.append(np.average(bounds >= tau, weights=np.diff(clusters.starts)))
     assert abs(np.mean(read) - clusters.share) < 0.1
+
+
+@each_metric
+@pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16"])
+def test_scan_by_clusters_answers_as_without(rng, metric, storage):
+    vectors = rounded("vectors", topics(rng), storage)
+    norms, number = panels.sq_norms(vectors), panels.METRICS[metric]
+    clusters = cluster_order(vectors, metric)
+    codes = _native.encode(vectors, norms, number, order=clusters.order)
+    groups = {"starts": clusters.starts, "axis": clusters.group_axis}
+    groups |= bounds_of(clusters)._asdict()
+    codes |= {"axes": clusters.axis} | {f"group_{name}": part for name, part in groups.items()}
+    queries = native.f32(rng.standard_normal((60, 32)))
+    queries[:40] = widened(vectors[:40])
+    reach = _score.reach(number, norms)
+    arguments = (_native.api(), number, queries, vectors, norms, reach, 10)
+    want = _search.search(*arguments)
+    rows, scores, stats = _search.search(*arguments, codes=codes)
+    assert np.array_equal(rows, want[0])
+    assert np.array_equal(scores, want[1])
+    assert stats["scanned"] < 0.8 * len(queries) * len(vectors)
 
 
 @each_metric
@@ -80,7 +101,8 @@ def test_clusters_are_deterministic(rng, metric):
 
 
 @each_metric
-def test_data_without_structure_are_not_clustered(rng, metric):
+def test_data_without_structure_are_found_out_on_a_sample(rng, metric, monkeypatch):
+    monkeypatch.setattr(_clusters, "_assigned", lambda *_: pytest.fail("all rows were assigned"))
     assert cluster_order(native.f32(rng.standard_normal((24_000, 32))), metric) is None
 
 
