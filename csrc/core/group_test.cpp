@@ -32,7 +32,7 @@ Floats magnitude(Floats a) { return larger(a, -a); }
 int64_t reaching(const GroupQueries& queries, const GroupFacts& facts, int64_t n_queries,
                  int64_t* out) {
   const float extent = std::fmax(std::fabs(facts.low), std::fabs(facts.high));
-  const float squares = facts.across * facts.across * kMore;
+  const float squares = std::fmax(facts.across * facts.across * kMore, kSmallestSquare);
   const float bias = facts.bias * kMore;
   int64_t count = 0;
   for (int64_t q = 0; q < n_queries; q += kGroupLanes) {

@@ -2,8 +2,10 @@
 
 Under ``dot`` an item of norm |x| cannot score above |q| |x|. With codes in order of falling norm a
 query stops where that falls below its k-th best score; on factors, whose norms follow popularity,
-that is after a fraction of the items. The order costs something: ties no longer come in order of
-ordinal, so they are decided one by one. It is chosen only where a sample of queries stops early.
+that is after a fraction of the items. Where norms say little, items that point the same way may lie
+together (`_clusters`), so that a query passes over few of the groups. Either order costs something:
+ties no longer come in order of ordinal, so they are decided one by one. It is chosen only where a
+sample of queries reads far less.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from recengine import _native
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine.retrieval import _score
+from recengine.retrieval._clusters import cluster_order
 from recengine.retrieval._duplicates import equal_rows
 from recengine.retrieval._vectors import Vectors, widened
 
@@ -44,12 +47,13 @@ def encode(
 
     Notes
     -----
-    O(n dim) time, dim + 10 bytes an item; 8 more where the codes are ordered by norm; where rows
-    are equal less for each copy, and 16 more.
+    O(n dim) time, dim + 10 bytes an item; 8 more where they are in an order of their own;
+    where rows are equal less for each copy, and 16 more.
     """
     if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
         return None
     copies = equal_rows(vectors)
+    clusters = None
     order = by_norm = _norm_order(vectors, sq_norms) if metric == DOT else None
     if copies is not None:
         rows, starts = copies
@@ -57,12 +61,20 @@ def encode(
             copies = _reordered(copies, np.argsort(-sq_norms[rows[starts[:-1]]], kind="stable"))
             rows, starts = copies
         order = rows[starts[:-1]]
+    elif by_norm is None:
+        clusters = cluster_order(vectors, sq_norms, metric)
+        order = None if clusters is None else clusters.order
     codes = _native.encode(vectors, sq_norms, metric, order=order)
     del codes["residual"], codes["length"]  # of each row: the scan reads those of its panel
     if copies is not None:
         codes["members"], codes["starts"] = copies
     if by_norm is not None and order is not None:
         codes["block_reach"] = np.ascontiguousarray(reach[order[::PANEL_ROWS]])
+    if clusters is not None:
+        codes["axes"], codes["group_axis"] = clusters.axis, clusters.group_axis
+        codes["group_starts"] = clusters.starts
+        codes["group_low"], codes["group_high"] = clusters.low, clusters.high
+        codes["group_across"] = clusters.across
     for part in codes.values():
         if isinstance(part, np.ndarray):
             part.flags.writeable = False

@@ -16,6 +16,7 @@ max(t low, t high), a group is skipped if need > 0 and (|q|^2 - t^2) across^2 <=
 each term covers the rounding, and squares that leave float32 skip nothing.
 """
 
+from libc.float cimport FLT_MAX
 from libc.math cimport INFINITY, fabs, sqrt
 from libc.stdint cimport int64_t
 
@@ -34,6 +35,8 @@ from recengine.retrieval._plan cimport Plan, Query, Report, take
 
 cdef enum:
     ROW_QUERIES = 3          # up to so many queries, packing axes costs more than it saves
+    SAMPLED = 64             # groups that tell whether the walk pays,
+    MOST_READ = 45           # which it does if queries pass over less than so many in a hundred
 
 cdef double SQUARE_ROUNDING = 2.0 ** -18
 
@@ -106,7 +109,7 @@ cdef void start_directions(const Plan* plan, const CodeChunk* chunk, int64_t q0,
             length = 1.0
         length *= 1.0 + 2.0 ** -20
         along.error[q] = <float>(gamma * length * (1.0 + 2.0 ** -20) + plan.dim * 2.0 ** -148)
-        along.square[q] = <float>(length * length * (1.0 + SQUARE_ROUNDING))
+        along.square[q] = <float>max(length * length * (1.0 + SQUARE_ROUNDING), 2.0 ** -100)
         along.tau[q] = tau_of(chunk.queries + q)
         along.nearest[q] = 0
     for axis in range(1, plan.codes.n_axes):
@@ -142,26 +145,54 @@ cdef void visit(const Plan* plan, CodeChunk* chunk, Query* queries, Directions* 
         along.tau[chunk.seated[i]] = tau_of(chunk.queries + chunk.seated[i])
 
 
-cdef bint walk_groups(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q0,
-                      int64_t first, int64_t end, Report* report) noexcept nogil:
-    """Walk the groups of slots [first, end); False where memory is short."""
-    cdef int64_t q, group, n_seated, n_queries = chunk.n_queries, first_group = 0, last_group
-    cdef int64_t axis, n_found
-    cdef Directions along
+cdef int64_t reaching(const Plan* plan, CodeChunk* chunk, const Directions* along,
+                      int64_t group) noexcept nogil:
+    """Make `member` the queries that must pass over a group; returns how many they are."""
+    cdef int64_t axis = plan.codes.group_axis[group], n_reaching = 0, n_found, i
     cdef GroupQueries known
     cdef GroupFacts facts
-    if not open_directions(plan, n_queries, q0, &along):
-        return False
-    start_directions(plan, chunk, q0, &along)
+    known.t = along.t + axis * along.stride
     known.error, known.square, known.tau = along.error, along.square, along.tau
-    facts.bias = plan.max_bias
+    facts.low, facts.high = plan.codes.group_low[group], plan.codes.group_high[group]
+    facts.across, facts.bias = plan.codes.group_across[group], plan.max_bias
+    n_found = plan.native.reaching(known, facts, chunk.n_queries, chunk.member)
+    for i in range(n_found):
+        chunk.member[n_reaching] = chunk.member[i]
+        n_reaching += along.nearest[chunk.member[i]] != axis
+    return n_reaching
+
+
+cdef bint pays(const Plan* plan, CodeChunk* chunk, const Directions* along, int64_t first_group,
+               int64_t last_group) noexcept nogil:
+    """Whether queries skip enough of a sample of the groups."""
+    cdef int64_t step = max(<int64_t>1, (last_group - first_group) // SAMPLED), n_read = 0
+    cdef int64_t group = first_group, n_pairs = 0
+    while group < last_group:
+        n_read += reaching(plan, chunk, along, group)
+        n_pairs += chunk.n_queries
+        group += step
+    return n_read * 100 <= n_pairs * MOST_READ
+
+
+cdef Walked walk_groups(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q0,
+                        int64_t first, int64_t end, Report* report) noexcept nogil:
+    """Walk the groups of slots [first, end).
+
+    Where queries are not like the items, and skip little, nothing has been done but that they have
+    a limit to start with: the caller walks all slots.
+    """
+    cdef int64_t q, group, n_seated = 0, n_queries = chunk.n_queries, first_group = 0, last_group
+    cdef int64_t axis = -1
+    cdef Directions along
+    if not open_directions(plan, n_queries, q0, &along):
+        return SHORT_OF_MEMORY
+    start_directions(plan, chunk, q0, &along)
     while plan.codes.group_starts[first_group + 1] * kPanelRows <= first:
         first_group += 1
     last_group = first_group
     while (last_group < plan.codes.n_groups
            and plan.codes.group_starts[last_group] * kPanelRows < end):
         last_group += 1
-    axis, n_seated = -1, 0
     for group in range(first_group, last_group):
         if plan.codes.group_axis[group] != axis:
             axis, n_seated = plan.codes.group_axis[group], 0
@@ -170,19 +201,18 @@ cdef bint walk_groups(const Plan* plan, CodeChunk* chunk, Query* queries, int64_
                 n_seated += along.nearest[q] == axis
         if n_seated != 0:
             visit(plan, chunk, queries, &along, group, n_seated, first, end, report)
+    if not pays(plan, chunk, &along, first_group, last_group):
+        for q in range(n_queries):
+            chunk.member[q] = q
+            if queries[q].floor < FLT_MAX:  # others have their answer
+                queries[q].count = chunk.queries[q].n_found = chunk.queries[q].n_lower = 0
+        seat(chunk, n_queries)
+        return DOES_NOT_PAY
     for group in range(first_group, last_group):
         if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
             report.state = 1
             break
-        axis = plan.codes.group_axis[group]
-        known.t = along.t + axis * along.stride
-        facts.low, facts.high = plan.codes.group_low[group], plan.codes.group_high[group]
-        facts.across = plan.codes.group_across[group]
-        n_found = plan.native.reaching(known, facts, n_queries, chunk.member)
-        n_seated = 0
-        for q in range(n_found):
-            chunk.member[n_seated] = chunk.member[q]
-            n_seated += along.nearest[chunk.member[q]] != axis
+        n_seated = reaching(plan, chunk, &along, group)
         if n_seated != 0:
             visit(plan, chunk, queries, &along, group, n_seated, first, end, report)
-    return True
+    return DONE

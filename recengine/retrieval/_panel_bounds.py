@@ -23,6 +23,7 @@ from recengine.retrieval._vectors import Vectors, widened
 
 COSINE, DOT = 0, 1
 PANEL_ROWS = 32
+CHUNK_NUMBERS = 1 << 17  # 1 MiB in float64
 SLACK = 2.0**-20  # of the largest |y|
 
 
@@ -43,10 +44,14 @@ class Items(NamedTuple):
 
     def directions(self, rows: Int64Array) -> Float32Array:
         """Return the rows at length 1; zero rows stay zero."""
-        norms = np.sqrt(self.sq_norms[rows, None])
-        parts = widened(self.vectors[rows])
-        unit = np.divide(parts, norms, out=np.zeros(parts.shape), where=norms > 0)
-        return unit.astype(np.float32)
+        unit = np.zeros((len(rows), self.vectors.shape[1]), np.float32)
+        step = max(1, CHUNK_NUMBERS // unit.shape[1])
+        for first in range(0, len(rows), step):
+            some = slice(first, first + step)
+            norms = np.sqrt(self.sq_norms[rows[some], None])
+            parts = widened(self.vectors[rows[some]]).astype(np.float64)
+            unit[some] = np.divide(parts, norms, out=parts, where=norms > 0)
+        return unit
 
     def lengths(self, rows: Int64Array) -> Float64Array:
         """Return |y| of the rows."""

@@ -121,6 +121,7 @@ def _codes(
         return None
     codes = {name[len(CODES) :]: arrays[name] for name in arrays if name.startswith(CODES)}
     _require(path, _are_slots(codes, segment.n_rows), "codes are not in an order of the rows")
+    _require(path, _are_groups(codes), "codes are not in groups")
     try:
         codes.update(meta["codes"])
         _search.search(
@@ -154,6 +155,19 @@ def _are_slots(codes: dict[str, Any], n_rows: int) -> bool:
         and bool((starts[1:] > starts[:-1]).all())
         and order is not None
         and np.array_equal(order, members[starts[:-1]])
+    )
+
+
+def _are_groups(codes: dict[str, Any]) -> bool:
+    """Whether groups follow each other and have axes; the scan checks how many there are."""
+    starts, axis, axes = (codes.get(name) for name in ("group_starts", "group_axis", "axes"))
+    if starts is None or axis is None or axes is None:
+        return starts is axis is axes
+    return (
+        starts.ndim == axis.ndim == 1
+        and starts.dtype == axis.dtype == np.int64
+        and bool((starts[1:] > starts[:-1]).all())
+        and (len(axis) == 0 or (axis.min() >= 0 and axis.max() < len(axes)))
     )
 
 

@@ -21,7 +21,7 @@ from recengine.retrieval._code_queries cimport (
 )
 from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
 from recengine.retrieval._float_scan cimport FloatChunk, open_floats, scan_floats
-from recengine.retrieval._group_scan cimport walk_groups
+from recengine.retrieval._group_scan cimport DOES_NOT_PAY, SHORT_OF_MEMORY, Walked, walk_groups
 from recengine.retrieval._kernels cimport DOT, L2, kPanelRows, kTaskScratch, kTileQueries
 from recengine.retrieval._plan cimport (
     CHUNK_QUERIES,
@@ -117,12 +117,15 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef Report* report = plan.reports + task
     cdef int64_t by_fine = 0, patience = FINE_BLOCKS, debt = -COARSE_CREDIT
     cdef bint coarse
+    cdef Walked walked
     if plan.codes == NULL:
         by_float = 1
     elif plan.codes.n_groups != 0 and first < end:
-        if not walk_groups(plan, codes, queries, q0, first, end, report):
+        walked = walk_groups(plan, codes, queries, q0, first, end, report)
+        if walked == SHORT_OF_MEMORY:
             report.state = 2
-        first = end
+        if walked != DOES_NOT_PAY:
+            first = end
     while first < end:
         if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
             report.state = 1

@@ -67,13 +67,20 @@ def clustered(rng, n_rows, n_kinds, dim, spread):
     return native.f32(rows + spread * rng.standard_normal((n_rows, dim)))
 
 
+def alike(rng, n_kinds, dim, spread=0.1):
+    """Return rows in runs of 64 that point nearly the same way."""
+    kinds = np.repeat(rng.standard_normal((n_kinds, dim)), 64, axis=0)
+    return native.f32(kinds + spread * rng.standard_normal(kinds.shape))
+
+
 CASES = st.fixed_dictionaries(
     {
         "seed": st.integers(0, 2**32 - 1),
         "n_rows": st.integers(1, 700),
         "n_kinds": st.integers(1, 20),
         "spread": st.sampled_from([0, 1e-7, 0.01, 0.3, 3]),
-        "scale": st.sampled_from([1, 1e-3, 1e-18, 1e15, 0]),
+        "scale": st.sampled_from([1, 1e-3, 1e-23, 1e18, 0]),
+        "query_scale": st.sampled_from([1, 1e-25, 1e18]),
         "n_axes": st.integers(1, 40),
         "panels": st.integers(1, 5),
         "sort": st.booleans(),
@@ -97,6 +104,7 @@ def test_answers_are_those_of_the_float_scan(case):
     n = case["n_rows"]
     vectors = clustered(rng, n, case["n_kinds"], 6, case["spread"]) * np.float32(case["scale"])
     queries = clustered(rng, case["n_queries"], case["n_kinds"], 6, case["spread"])
+    queries *= np.float32(case["query_scale"])
     if case["zero"]:
         queries[0] = 0
         vectors[rng.integers(0, n)] = 0
@@ -135,8 +143,7 @@ def test_answers_are_those_of_the_float_scan(case):
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("n_queries", [1, 40])
 def test_most_groups_are_skipped_where_items_are_alike(rng, level, metric, n_queries):
-    kinds = np.repeat(rng.standard_normal((300, 32)), 64, axis=0)
-    vectors = native.f32(kinds + 0.1 * rng.standard_normal(kinds.shape))
+    vectors = alike(rng, 300, 32)
     codes = grouped(rng, vectors, metric)
     queries = native.f32(vectors[:n_queries] + 0.1 * rng.standard_normal((n_queries, 32)))
     stats = both(level, metric, queries, vectors, 10, codes)[2]
@@ -144,14 +151,27 @@ def test_most_groups_are_skipped_where_items_are_alike(rng, level, metric, n_que
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("part", ["group_across", "group_high"])
-def test_a_smaller_fact_loses_items(rng, metric, part):
+@pytest.mark.parametrize(
+    ("spread", "parts"), [(0.4, ["group_across"]), (0.1, ["group_low", "group_high"])]
+)
+def test_a_smaller_fact_loses_items(rng, metric, spread, parts):
     """The test above has teeth."""
-    vectors = clustered(rng, 4000, 40, 8, 0.3)
-    codes = grouped(rng, vectors, metric, n_axes=40)
-    codes[part] = codes[part] * np.float32(0.3)
+    vectors = alike(rng, 200, 8, spread)
+    codes = grouped(rng, vectors, metric)
+    for part in parts:
+        codes[part] = codes[part] * np.float32(0.3)
     with pytest.raises(AssertionError):
-        both("scalar", metric, vectors[:200].copy(), vectors, 10, codes)
+        both("scalar", metric, vectors[::19].copy(), vectors, 20, codes)
+
+
+@pytest.mark.parametrize("n_queries", [1, 40])
+def test_where_groups_do_not_pay_all_is_walked(rng, n_queries):
+    vectors = alike(rng, 300, 32)
+    codes = grouped(rng, vectors, "cosine")
+    queries = native.f32(rng.standard_normal((n_queries, 32)))
+    queries[-1] = 0
+    stats = both(native.LEVELS[-1], "cosine", queries, vectors, 500, codes)[2]
+    assert n_queries * len(vectors) <= stats["scanned"] <= 1.1 * n_queries * len(vectors)
 
 
 def test_a_query_of_length_zero_gets_the_first_items(rng):
