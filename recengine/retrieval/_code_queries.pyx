@@ -19,7 +19,7 @@ from recengine.retrieval._plan cimport Plan, Query, take, threshold
 
 
 cdef enum:
-    SPARE_FOUND = 160    # room of a query's list beyond 4 k: half holds what stays open
+    SPARE_FOUND = 160    # room of a query's list beyond 8 k: half holds what stays open
 
 cdef double TEST_ROUNDING = 2.0 ** -20
 cdef double TIE_ROUNDING = 2.0 ** -20
@@ -188,7 +188,7 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     cdef int64_t word_bytes = n_queries * 2 * plan.codes.pairs * 4
     chunk.n_queries, chunk.n_seated = n_queries, 0
     chunk.pairs = plan.codes.pairs
-    chunk.capacity = min(4 * plan.k + SPARE_FOUND, plan.n_positions + 1)
+    chunk.capacity = min(8 * plan.k + SPARE_FOUND, plan.n_positions + 1)
     chunk.queries = <CodeQuery*>take(plan, n_queries * sizeof(CodeQuery))
     chunk.codes = <int32_t*>take(plan, word_bytes)
     chunk.member = <int64_t*>take(plan, n_queries * sizeof(int64_t))

@@ -134,7 +134,8 @@ cdef int64_t settle(const Plan* plan, CodeChunk* chunk, Query* queries,
         last = min(n, first + step)
         n_scored += score_found(plan, coded, queries + q, first, last)
         set_floor(plan, chunk, queries + q, q)
-        first, step = last, step * 2
+        step = STEP if first == 0 else step * 2
+        first = last
         n = thin(coded, first, first, coded.keep)
     coded.n_found = 0
     return n_scored
@@ -221,12 +222,12 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     cdef const PanelFacts* facts = facts_of(plan, slot)
     cdef const float* bounds = facts.bounds[1 if chunk.coarse else 0]
     cdef double bias = facts.bias[slot % kPanelRows], lower
-    cdef double inverse = facts.inverse_step[slot % kPanelRows]
+    cdef double inverse = facts.inverse_step[slot % kPanelRows], step = 1.0 / inverse
     cdef double centre = raw - own.offset - coded.margin + bias * own.beta
     cdef double slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
                          + <double>own.zeta * inverse + <double>own.eta * fabs(bias)
                          + coded.margin)
-    cdef double upper = (centre + slack) / inverse + boost * own.gamma
+    cdef double upper = (centre + slack) * step + boost * own.gamma
     if upper <= coded.alpha:
         return
     if not any_allowed(plan, queries + q, slot):
@@ -239,7 +240,7 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     coded.n_found += 1
     if plan.bias != NULL and holds_copies(plan, slot):
         return  # the boost is that of one of the copies, which may be filtered
-    lower = (centre - slack) / inverse + boost * own.gamma
+    lower = (centre - slack) * step + boost * own.gamma
     if coded.n_lower == plan.k:
         if -lower >= coded.lower[0]:
             return
