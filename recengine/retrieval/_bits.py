@@ -60,7 +60,8 @@ def has_one(words: Words | None, row: int) -> bool:
 
 def without(words: Words, rows: Int64Array) -> Words:
     """Return a copy of the words in which the bits of `rows` are 0."""
-    copy = words.copy()
+    # Not `words.copy()`: that releases the GIL, and the writer would have to wait for its return.
+    copy = np.frombuffer(bytearray(words), np.uint64)
     if len(rows) == 1:
         row = int(rows[0])
         copy[row >> 6] &= ~(ONE << np.uint64(row & 63))

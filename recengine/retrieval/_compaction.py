@@ -5,12 +5,13 @@ Everything here returns new states and changes none.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from recengine._types import Int64Array
+from recengine._types import IdArray, Int64Array
 from recengine.retrieval import _bits
 from recengine.retrieval._bits import Words
 from recengine.retrieval._delta import DeltaLog
@@ -19,12 +20,50 @@ from recengine.retrieval._id_book import IdBook
 from recengine.retrieval._segment import Segment, joined
 
 
-def without_rows(now: Generation, ordinals: Int64Array) -> Generation:
-    """Return the state in which these (known, distinct) ordinals have no live row."""
-    if len(ordinals) == 0:
-        return now
-    base, delta = now.locate(ordinals)
-    base, delta = base[base >= 0], delta[delta >= 0]
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where distinct ids stand in a generation.
+
+    Attributes
+    ----------
+    ordinals : ndarray (m,), int64
+        −1 where an id has none.
+    base, delta : ndarray (m,), int64
+        The live row of each, −1 where there is none. An item has at most one of the two.
+    """
+
+    ordinals: Int64Array
+    base: Int64Array
+    delta: Int64Array
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """Whether each is in the index."""
+        alive: NDArray[np.bool_] = (self.base & self.delta) >= 0  # −1 has all bits set
+        return alive
+
+
+def places(now: Generation, ids: IdArray) -> Places:
+    """Look distinct ids up; one of them without what arrays of any length cost."""
+    if len(ids) == 1:
+        ordinal = now.book.find_one(ids.item(0), now.n_ordinals)
+        base = delta = -1
+        if ordinal >= 0:
+            base, delta = now.base.row_of(ordinal), now.log.row_of(ordinal, now.delta.n_rows)
+            base = base if _bits.has_one(now.base_alive, base) else -1
+            delta = delta if _bits.has_one(now.delta_alive, delta) else -1
+        return Places(*np.array([[ordinal], [base], [delta]], np.int64))
+    ordinals = now.known_ordinals(ids)
+    base_rows, delta_rows = (np.full(len(ids), -1, np.int64) for _ in range(2))
+    known = np.flatnonzero(ordinals >= 0)
+    if len(known):
+        base_rows[known], delta_rows[known] = now.locate(ordinals[known])
+    return Places(ordinals, base_rows, delta_rows)
+
+
+def without_rows(now: Generation, dying: Places) -> dict[str, Any]:
+    """Return what changes when these rows no longer count."""
+    base, delta = dying.base[dying.base >= 0], dying.delta[dying.delta >= 0]
     changes: dict[str, Any] = {"n_alive": now.n_alive - len(base) - len(delta)}
     if len(base):
         words = _bits.full(now.base.n_rows) if now.base_alive is None else now.base_alive
@@ -32,7 +71,7 @@ def without_rows(now: Generation, ordinals: Int64Array) -> Generation:
         changes["n_base_alive"] = now.n_base_alive - len(base)
     if len(delta):
         changes["delta_alive"] = _bits.without(now.delta_alive, delta)
-    return replace(now, **changes)
+    return changes
 
 
 def with_own_log(now: Generation) -> Generation:

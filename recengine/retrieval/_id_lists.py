@@ -134,6 +134,8 @@ def ids_of_kind(generation: Generation, name: str, value: Any, *, ordered: bool 
 def distinct_ids(generation: Generation, name: str, value: Any, *, ordered: bool = True) -> IdArray:
     """Return ids, refusing any that is there twice, and sets if `ordered`."""
     ids = ids_of_kind(generation, name, value, ordered=ordered)
+    if len(ids) <= 1:
+        return ids
     distinct, counts = np.unique(ids, return_counts=True)
     if len(distinct) != len(ids):
         twins = distinct[counts > 1].tolist()

@@ -23,7 +23,7 @@ from recengine import _native
 from recengine._errors import UnknownItemError
 from recengine._types import Float32Array, IdArray
 from recengine.retrieval import _bias, _bits, _score
-from recengine.retrieval._compaction import compacted, rebased, with_own_log, without_rows
+from recengine.retrieval._compaction import compacted, places, rebased, with_own_log, without_rows
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._vectors import Vectors
 
@@ -93,28 +93,30 @@ class Live:
         reach = _score.reach(self.generation.metric, norms)
         with self._writing:
             now = self._own()
-            ordinals = now.book.find(ids, now.n_ordinals)
+            there = places(now, ids)
+            ordinals = there.ordinals
             new = ordinals < 0
             n_new = int(np.count_nonzero(new))
-            cleared = without_rows(now, ordinals[~new] if n_new else ordinals)
-            book, n_ordinals = now.book, now.n_ordinals + n_new
-            fresh = ~now.are_alive(ordinals)
-            ordinals[new] = np.arange(now.n_ordinals, n_ordinals)
-            table = now.columns.upserted(n_ordinals, ordinals, fresh, columns)
-            boost = _bias.held(now, np.where(new, -1, ordinals)) if bias is None else bias
+            changes = without_rows(now, there)
+            boost = _bias.held(now, ordinals) if bias is None else bias
+            if n_new:
+                ordinals = ordinals.copy()
+                ordinals[new] = np.arange(now.n_ordinals, now.n_ordinals + n_new)
+            n_ordinals = now.n_ordinals + n_new
+            table = now.columns.upserted(n_ordinals, ordinals, ~there.alive, columns)
             self._owned = False
             if n_new:
-                book = book.added(ids[new], now.n_ordinals)
+                changes["book"] = now.book.added(ids[new], now.n_ordinals)
             end = now.log.append(now.delta.n_rows, ordinals, vectors, norms, reach, boost)
-            self.generation = replace(
-                cleared,
-                book=book,
-                n_ordinals=n_ordinals,
-                columns=table,
-                n_alive=cleared.n_alive + len(ids),
-                delta=now.log.segment(end),
-                delta_alive=_bits.extended(cleared.delta_alive, end),
-            )
+            delta_alive = changes.get("delta_alive", now.delta_alive)
+            changes |= {
+                "n_ordinals": n_ordinals,
+                "columns": table,
+                "n_alive": changes["n_alive"] + len(ids),
+                "delta": now.log.segment(end),
+                "delta_alive": _bits.extended(delta_alive, end),
+            }
+            self.generation = replace(now, **changes)
             self._owned = True
             self._start_if_due()
 
@@ -122,11 +124,11 @@ class Live:
         """Remove distinct items, all of them in the index."""
         with self._writing:
             now = self.generation
-            ordinals = now.ordinals_of(ids)
-            if (ordinals < 0).any():
-                lost = ids[ordinals < 0].tolist()
+            there = places(now, ids)
+            if not there.alive.all():
+                lost = ids[~there.alive].tolist()
                 raise UnknownItemError(f"ids must be in the index, got {lost[0]!r}")
-            self.generation = without_rows(now, ordinals)
+            self.generation = replace(now, **without_rows(now, there))
             self._start_if_due()
 
     def compact(self) -> None:

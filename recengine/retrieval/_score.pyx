@@ -1,6 +1,7 @@
 """Canonical scores of given pairs: no scan, no selection, just the numbers that decide.
 
-Every function releases the GIL and checks its arguments: a wrong call raises, never crashes.
+Every function checks its arguments, and releases the GIL unless its work is a matter of a few
+microseconds: a wrong call raises, never crashes.
 """
 
 import numpy as np
@@ -39,6 +40,7 @@ cdef struct Pairs:
 
 cdef enum:
     NORM_ROWS = 4096
+    FEW = 4096               # numbers: done before another thread would have taken the GIL over
     AHEAD = 6                # rows asked for before the one that is scored
 
 cdef struct Norms:
@@ -83,9 +85,13 @@ def squared_norms(api, vectors not None):
     cdef float[::1] scratch = np.empty(norms.vectors.dim, np.float32)
     norms.kernels = native.kernels
     norms.scratch, norms.out = &scratch[0], &view[0]
-    with nogil:
-        # Through the pool for its floating-point mode, on the calling thread alone.
-        native.parallel_for((norms.n + NORM_ROWS - 1) // NORM_ROWS, 1, norm_rows, &norms)
+    cdef int64_t n_blocks = (norms.n + NORM_ROWS - 1) // NORM_ROWS
+    # Through the pool for its floating-point mode, on the calling thread alone.
+    if norms.n * norms.vectors.dim <= FEW:
+        native.parallel_for(n_blocks, 1, norm_rows, &norms)
+    else:
+        with nogil:
+            native.parallel_for(n_blocks, 1, norm_rows, &norms)
     return out
 
 
@@ -95,27 +101,35 @@ def reach(int metric, const double[::1] sq_norms not None):
     dot: the norm, rounded up. cosine: 1 / norm, 0 for a zero vector, NaN (always re-scored) where
     the norm lies outside [2^-100, 2^100] and float32 could not carry the quotient. l2: zeros.
     """
-    cdef int64_t n = sq_norms.shape[0], i
-    cdef double norm
+    cdef int64_t n = sq_norms.shape[0]
     _check_metric(metric)
     out = np.zeros(n, np.float32)
-    if metric == L2:
+    if metric == L2 or n == 0:
         return out
     cdef float[::1] view = out
-    with nogil:
-        for i in range(n):
-            norm = sqrt(sq_norms[i])
-            if metric == DOT:
-                view[i] = <float>(norm * (1.0 + 2.0 ** -22)) if norm < 3e38 else <float>INFINITY
-                if norm > 0.0:
-                    view[i] = nextafterf(view[i], <float>INFINITY)
-            elif norm == 0.0:
-                view[i] = 0.0
-            elif 2.0 ** -100 <= norm <= 2.0 ** 100:
-                view[i] = <float>(1.0 / norm)
-            else:
-                view[i] = <float>NAN
+    if n <= FEW:
+        fill_reach(metric, &sq_norms[0], n, &view[0])
+    else:
+        with nogil:
+            fill_reach(metric, &sq_norms[0], n, &view[0])
     return out
+
+
+cdef void fill_reach(int metric, const double* sq_norms, int64_t n, float* out) noexcept nogil:
+    cdef int64_t i
+    cdef double norm
+    for i in range(n):
+        norm = sqrt(sq_norms[i])
+        if metric == DOT:
+            out[i] = <float>(norm * (1.0 + 2.0 ** -22)) if norm < 3e38 else <float>INFINITY
+            if norm > 0.0:
+                out[i] = nextafterf(out[i], <float>INFINITY)
+        elif norm == 0.0:
+            out[i] = 0.0
+        elif 2.0 ** -100 <= norm <= 2.0 ** 100:
+            out[i] = <float>(1.0 / norm)
+        else:
+            out[i] = <float>NAN
 
 
 cdef void score_query(void* context, int64_t q) noexcept nogil:

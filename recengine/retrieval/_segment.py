@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,13 @@ class Segment:
         rows = self.ordinals.searchsorted(ordinals)
         rows[rows == self.n_rows] = 0
         return np.where(self.ordinals[rows] == ordinals, rows, -1)
+
+    def row_of(self, ordinal: int) -> int:
+        """Return the row of one ordinal >= 0, or −1. pre: `ascending`."""
+        if self.ordinals is None:
+            return ordinal if ordinal < self.n_rows else -1
+        row = bisect_left(self.ordinals, ordinal)
+        return row if row < self.n_rows and self.ordinals[row] == ordinal else -1
 
 
 def sealed(
