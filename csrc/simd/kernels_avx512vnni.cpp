@@ -293,7 +293,8 @@ __mmask32 hits_of(const int32_t* raw, const CodePanel& panel, const PanelLimits&
   return _mm512_kunpackw(second, first);
 }
 
-template <bool kBoost>
+// kCount queries, or `n_queries` where that is 0: full tiles are unrolled, which halves the cost.
+template <bool kBoost, int kCount>
 bool panel_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
                 int64_t n_queries, uint32_t* masks) {
   alignas(64) float slack[16];
@@ -302,8 +303,9 @@ bool panel_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& q
                               _mm512_load_ps(panel.inverse_step + kLanes),
                               _mm512_load_ps(panel.bias), _mm512_load_ps(panel.bias + kLanes)};
   __mmask32 any = 0;
-#pragma GCC unroll 4
-  for (int64_t q = 0; q < n_queries; ++q) {
+  const int64_t count = kCount == 0 ? n_queries : kCount;
+#pragma GCC unroll 12
+  for (int64_t q = 0; q < count; ++q) {
     const __mmask32 hits = hits_of<kBoost>(raw, panel, limits, queries, slack, q);
     _store_mask32(masks + q, hits);
     any = _kor_mask32(any, hits);
@@ -311,10 +313,18 @@ bool panel_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& q
   return any != 0;
 }
 
+template <bool kBoost>
+bool any_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
+              int64_t n_queries, uint32_t* masks) {
+  return n_queries == kTileQueries
+             ? panel_hits<kBoost, kTileQueries>(raw, panel, queries, n_queries, masks)
+             : panel_hits<kBoost, 0>(raw, panel, queries, n_queries, masks);
+}
+
 bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
                int64_t n_queries, uint32_t* masks) {
-  return panel.boost == nullptr ? panel_hits<false>(raw, panel, queries, n_queries, masks)
-                                : panel_hits<true>(raw, panel, queries, n_queries, masks);
+  return panel.boost == nullptr ? any_hits<false>(raw, panel, queries, n_queries, masks)
+                                : any_hits<true>(raw, panel, queries, n_queries, masks);
 }
 
 struct CanonicalDot {

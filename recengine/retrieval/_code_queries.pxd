@@ -24,24 +24,26 @@ cdef struct Coefficients:
     float offset
     float gamma
 
+# What meeting an item touches stands first: it should lie in one or two cache lines.
 cdef struct CodeQuery:
     Coefficients own
+    double margin       # of the test's own rounding; part of the offset
+    double alpha        # the limit of newcomers: the floor, or the k-th best lower bound
+    Found* found        # [capacity] not yet scored, in order of the walk
+    int64_t n_found
+    double* lower       # [k] max-heap of the best lower bounds, negated, in alpha's terms
+    int64_t n_lower
     int64_t seat        # in the tiles; -1 while it has none
+    double keep         # the limit of what is found: k others come first, though they came later
+    double floor        # alpha of the exact scores so far, or of min_score
+    double tie_floor    # the same for what was met before some that is scored: it may win a tie
+    double lowest       # beyond these lower bounds say nothing: scores are cut off there
+    double highest
     double tau_scale    # tau, in the caller's units, becomes alpha = tau * scale + shift
     double tau_shift
     double kappa        # float64 rounding, in units of 1 / step
-    double margin       # of the test's own rounding; part of the offset
     double total        # sum of the query's codes
-    double floor        # alpha of the exact scores so far, or of min_score
-    double tie_floor    # the same for what was met before some that is scored: it may win a tie
-    double alpha        # the limit of newcomers: the floor, or the k-th best lower bound
-    double keep         # the limit of what is found: k others come first, though they came later
-    double lowest       # beyond these lower bounds say nothing: scores are cut off there
-    double highest
-    double* lower       # [k] max-heap of the best lower bounds, negated, in alpha's terms
-    int64_t n_lower
-    Found* found        # [capacity] not yet scored, in order of the walk
-    int64_t n_found
+    double[3] idle      # to three cache lines
 
 cdef struct CodeChunk:
     int64_t n_queries
@@ -58,8 +60,6 @@ cdef struct CodeChunk:
     int32_t* raw        # [12][32]
     double* scratch     # [dim]
     float* boost        # [rows of a block], NULL without bias
-    double lowest       # beyond these lower bounds say nothing: scores are cut off there
-    double highest
     double* lower       # what the queries' heaps and lists are cut from
     Found* found
 

@@ -71,12 +71,13 @@ class FlatIndex:
     then by ordinal, the number an item was given at its first insert; they equal those of
     ``tests/oracles.py::search``.
 
-    The scan reads int8 codes and drops an item only where a bound of their error proves that it
-    is not in the answer (``recengine/retrieval/_code_scan.pyx`` gives the proof); where the codes
-    cannot tell the items apart it reads the vectors, in float32.
+    The scan passes over groups that a bound of norms or directions rules out, reads int8 codes of
+    the rest (few queries: their upper four bits; equal rows: once), and drops an item only where a
+    bound of the codes' error proves that it is not in the answer (``_code_scan.pyx`` has the
+    proof); where the codes cannot tell the items apart it reads the vectors, in float32.
 
-    Memory: the vectors (unless borrowed), dim + 21 bytes an item for codes and norms (8 more where
-    the codes lie in order of norm), and the ids; a compaction needs as much again until it is done.
+    Memory: the vectors (unless borrowed), dim + 22 bytes an item for codes and norms (8 to 16 more
+    where the codes lie in an order of their own), and the ids; a compaction needs as much again until it is done.
     Searches may run from any number of threads, also during `upsert`, `delete` and compactions:
     each one answers from the state that was published when it began, whose memory is released when
     its last reader leaves. A forked child may search and update at once.
