@@ -2,7 +2,8 @@
 //
 // Two kinds stand here. The *nominating* kernels (float32, panels of 32 items) only propose items;
 // their error is bounded in retrieval/_float_scan.pyx. The *canonical* kernels (float64, 8 lanes,
-// fixed tree) decide: they give the same bits at every level.
+// fixed tree) decide: they give the same bits at every level, one pair at a time or 32 items at
+// once.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,16 @@ struct HitTest {
   float slope;          // >= 0, may be +inf: then every item is a hit
   float margin;         // >= 0
   float threshold;      // score that must be exceeded
+};
+
+// Which of 32 items can still enter the answers of some queries, by their canonical sums. The bound
+// stands in retrieval/_sum_scan.pyx.
+struct SumTest {
+  const double* sums;    // [n_queries][32] from a canonical tile
+  const double* scale;   // [32] per-item factor
+  const float* bias;     // [32] per-item addend, or null for 0
+  const double* weight;  // [n_queries] of the bias
+  const double* limit;   // [n_queries] what must be exceeded
 };
 
 // Per query, 16 slots of which the first n_queries count: coefficients of the certified test.
@@ -88,6 +99,25 @@ struct Kernels {
   // multiply-add changes nothing in `canonical_dot`; `canonical_sqdist` never fuses.
   double (*canonical_dot)(const float* a, const float* b, int64_t dim);
   double (*canonical_sqdist)(const float* a, const float* b, int64_t dim);
+
+  // The same bits for many pairs at once.
+  // pre:  panel of pack_panel, 64-byte aligned; queries[j*n_queries + q], 1 <= n_queries <= 12.
+  // post: sums[q*32 + r] is the canonical sum of query q and item r.
+  // cost: dim * n_queries * 32 fused multiply-adds of float64.
+  void (*canonical_dot_panel)(const float* panel, const double* queries, int64_t dim,
+                              int64_t n_queries, double* sums);
+  void (*canonical_sqdist_panel)(const float* panel, const double* queries, int64_t dim,
+                                 int64_t n_queries, double* sums);
+
+  // And for one query against 32 rows as they lie.
+  void (*canonical_dot_rows)(const float* query, const float* const* rows, int64_t dim,
+                             double* sums);
+  void (*canonical_sqdist_rows)(const float* query, const float* const* rows, int64_t dim,
+                                double* sums);
+
+  // post: bit r of masks[q] set unless sums*scale + weight*bias <= limit (NaN is a hit); true if
+  //       any bit is. 1 <= n_queries <= 12.
+  bool (*sum_hits)(const SumTest& test, int64_t n_queries, uint32_t* masks);
 };
 
 // Defined in kernels_<level>.cpp, each compiled with its own flags; constants, so that nothing of

@@ -333,6 +333,110 @@ double canonical(const float* a, const float* b, int64_t dim) {
   return vgetq_lane_f64(two, 0) + vgetq_lane_f64(two, 1);
 }
 
+constexpr int64_t kSums = 2;  // float64 values to a register
+constexpr int kSumGroup = 3;  // 3 queries x 4 vectors of items x 2 lanes: 24 accumulators
+
+// Adds the products (or squares) of one dim to lane L of Q queries and 8 items.
+template <class Op, int Q, int L>
+void add_dim(float64x2_t (&sum)[Q][4][2], const float* items, const double* queries) {
+  const float32x4_t low = vld1q_f32(items);
+  const float32x4_t high = vld1q_f32(items + kLanes);
+  const float64x2_t item[4] = {vcvt_f64_f32(vget_low_f32(low)), vcvt_high_f64_f32(low),
+                               vcvt_f64_f32(vget_low_f32(high)), vcvt_high_f64_f32(high)};
+#pragma GCC unroll 3
+  for (int q = 0; q < Q; ++q) {
+    const float64x2_t query = vld1q_dup_f64(queries + q);
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[q][v][L] = Op::step(sum[q][v][L], item[v], query);
+  }
+}
+
+// Lanes `lane` and `lane + 4` of the canonical sums of Q queries and 8 items, added: out[q*8 + r].
+template <class Op, int Q>
+__attribute__((noinline)) void lane_tile(const float* panel, const double* queries, int64_t dim,
+                                         int64_t stride, int64_t lane, double* out) {
+  float64x2_t sum[Q][4][2];
+#pragma GCC unroll 3
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) sum[q][v][0] = sum[q][v][1] = vdupq_n_f64(0);
+  }
+  int64_t j = lane;
+  for (; j + 4 < dim; j += 8) {
+    add_dim<Op, Q, 0>(sum, panel + j * kPanelRows, queries + j * stride);
+    add_dim<Op, Q, 1>(sum, panel + (j + 4) * kPanelRows, queries + (j + 4) * stride);
+  }
+  if (j < dim) add_dim<Op, Q, 0>(sum, panel + j * kPanelRows, queries + j * stride);
+#pragma GCC unroll 3
+  for (int q = 0; q < Q; ++q) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      vst1q_f64(out + (q * 4 + v) * kSums, vaddq_f64(sum[q][v][0], sum[q][v][1]));
+    }
+  }
+}
+
+template <class Op, int Q>
+void sum_tile(const float* panel, const double* queries, int64_t dim, int64_t stride,
+              double* sums) {
+  double part[4][Q * 8];
+  for (int64_t lane = 0; lane < 4; ++lane) {
+    lane_tile<Op, Q>(panel, queries, dim, stride, lane, part[lane]);
+  }
+  for (int64_t i = 0; i < Q * 8; i += kSums) {
+    const float64x2_t even = vaddq_f64(vld1q_f64(part[0] + i), vld1q_f64(part[2] + i));
+    const float64x2_t odd = vaddq_f64(vld1q_f64(part[1] + i), vld1q_f64(part[3] + i));
+    vst1q_f64(sums + i / 8 * kPanelRows + i % 8, vaddq_f64(even, odd));
+  }
+}
+
+template <class Op>
+void canonical_panel(const float* panel, const double* queries, int64_t dim, int64_t n_queries,
+                     double* sums) {
+  for (int64_t r = 0; r < kPanelRows; r += 8) {
+    for (int64_t q = 0; q < n_queries; q += kSumGroup) {
+      const float* items = panel + r;
+      double* out = sums + q * kPanelRows + r;
+      switch (n_queries - q) {
+        case 1:
+          sum_tile<Op, 1>(items, queries + q, dim, n_queries, out);
+          break;
+        case 2:
+          sum_tile<Op, 2>(items, queries + q, dim, n_queries, out);
+          break;
+        default:
+          sum_tile<Op, kSumGroup>(items, queries + q, dim, n_queries, out);
+      }
+    }
+  }
+}
+
+template <class Op>
+void canonical_rows(const float* query, const float* const* rows, int64_t dim, double* sums) {
+  for (int64_t r = 0; r < kPanelRows; ++r) sums[r] = canonical<Op>(query, rows[r], dim);
+}
+
+bool sum_hits(const SumTest& test, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    const float64x2_t limit = vdupq_n_f64(test.limit[q]);
+    uint32_t mask = 0;
+    for (int64_t r = 0; r < kPanelRows; r += kSums) {
+      float64x2_t bound =
+          vmulq_f64(vld1q_f64(test.sums + q * kPanelRows + r), vld1q_f64(test.scale + r));
+      if (test.bias != nullptr) {
+        bound = vfmaq_n_f64(bound, vcvt_f64_f32(vld1_f32(test.bias + r)), test.weight[q]);
+      }
+      const uint64x2_t dropped = vcleq_f64(bound, limit);
+      mask |= (vgetq_lane_u64(dropped, 0) == 0 ? uint32_t{1} : uint32_t{0}) << r;
+      mask |= (vgetq_lane_u64(dropped, 1) == 0 ? uint32_t{2} : uint32_t{0}) << r;
+    }
+    masks[q] = mask;
+    any |= mask;
+  }
+  return any != 0;
+}
+
 }  // namespace
 
 const Kernels kKernelsNeon = {"neon",
@@ -346,6 +450,11 @@ const Kernels kKernelsNeon = {"neon",
                               row_scores<NegativeSquares>,
                               hits,
                               canonical<CanonicalDot>,
-                              canonical<CanonicalSquares>};
+                              canonical<CanonicalSquares>,
+                              canonical_panel<CanonicalDot>,
+                              canonical_panel<CanonicalSquares>,
+                              canonical_rows<CanonicalDot>,
+                              canonical_rows<CanonicalSquares>,
+                              sum_hits};
 
 }  // namespace recengine

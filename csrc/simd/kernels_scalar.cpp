@@ -145,10 +145,78 @@ double canonical_sqdist(const float* a, const float* b, int64_t dim) {
   return add_lanes(lanes);
 }
 
+struct CanonicalDot {
+  static double term(double a, double b) { return a * b; }
+};
+
+struct CanonicalSquares {
+  static double term(double a, double b) { return (a - b) * (a - b); }
+};
+
+template <class Op>
+void canonical_panel(const float* panel, const double* queries, int64_t dim, int64_t n_queries,
+                     double* sums) {
+  constexpr int64_t kItems = 4;  // whose lanes are kept at once
+  for (int64_t q = 0; q < n_queries; ++q) {
+    for (int64_t first = 0; first < kPanelRows; first += kItems) {
+      double lanes[8][kItems] = {};
+      for (int64_t j = 0; j < dim; ++j) {
+        const double value = queries[j * n_queries + q];
+        const float* items = panel + j * kPanelRows + first;
+        for (int64_t r = 0; r < kItems; ++r) {
+          lanes[j & 7][r] += Op::term(value, static_cast<double>(items[r]));
+        }
+      }
+      for (int64_t r = 0; r < kItems; ++r) {
+        const double lane[8] = {lanes[0][r], lanes[1][r], lanes[2][r], lanes[3][r],
+                                lanes[4][r], lanes[5][r], lanes[6][r], lanes[7][r]};
+        sums[q * kPanelRows + first + r] = add_lanes(lane);
+      }
+    }
+  }
+}
+
+void canonical_dot_rows(const float* query, const float* const* rows, int64_t dim, double* sums) {
+  for (int64_t r = 0; r < kPanelRows; ++r) sums[r] = canonical_dot(query, rows[r], dim);
+}
+
+void canonical_sqdist_rows(const float* query, const float* const* rows, int64_t dim,
+                           double* sums) {
+  for (int64_t r = 0; r < kPanelRows; ++r) sums[r] = canonical_sqdist(query, rows[r], dim);
+}
+
+bool sum_hits(const SumTest& test, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    masks[q] = 0;
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      double bound = test.sums[q * kPanelRows + r] * test.scale[r];
+      if (test.bias != nullptr) bound += test.weight[q] * static_cast<double>(test.bias[r]);
+      if (!(bound <= test.limit[q])) masks[q] |= uint32_t{1} << r;
+    }
+    any |= masks[q];
+  }
+  return any != 0;
+}
+
 }  // namespace
 
-const Kernels kKernelsScalar = {"scalar",   127,       dot_codes,     code_hits,
-                                pack_panel, dot_panel, l2_panel,      dot_rows,
-                                l2_rows,    hits,      canonical_dot, canonical_sqdist};
+const Kernels kKernelsScalar = {"scalar",
+                                127,
+                                dot_codes,
+                                code_hits,
+                                pack_panel,
+                                dot_panel,
+                                l2_panel,
+                                dot_rows,
+                                l2_rows,
+                                hits,
+                                canonical_dot,
+                                canonical_sqdist,
+                                canonical_panel<CanonicalDot>,
+                                canonical_panel<CanonicalSquares>,
+                                canonical_dot_rows,
+                                canonical_sqdist_rows,
+                                sum_hits};
 
 }  // namespace recengine

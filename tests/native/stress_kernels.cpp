@@ -182,6 +182,80 @@ void check_canonical(const Kernels& level, const Case& in) {
   }
 }
 
+// Tiles and row kernels give the bits of one pair at a time.
+void check_canonical_tiles(const Kernels& level, const Case& in) {
+  const Floats panel(in.dim * kPanelRows);
+  level.pack_panel(in.rows.data(), in.dim, panel.data());
+  const Array<double> packed(in.dim * in.n_queries, 1);
+  for (int64_t j = 0; j < in.dim; ++j) {
+    for (int64_t q = 0; q < in.n_queries; ++q) {
+      packed[j * in.n_queries + q] = in.query(q)[j];
+    }
+  }
+  const Array<double> dots(in.n_queries * kPanelRows, 1);
+  const Array<double> gaps(in.n_queries * kPanelRows, 1);
+  level.canonical_dot_panel(panel.data(), packed.data(), in.dim, in.n_queries, dots.data());
+  level.canonical_sqdist_panel(panel.data(), packed.data(), in.dim, in.n_queries, gaps.data());
+  const Array<double> row_dots(kPanelRows, 1);
+  const Array<double> row_gaps(kPanelRows, 1);
+  for (int64_t q = 0; q < in.n_queries; ++q) {
+    level.canonical_dot_rows(in.query(q), in.rows.data(), in.dim, row_dots.data());
+    level.canonical_sqdist_rows(in.query(q), in.rows.data(), in.dim, row_gaps.data());
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      const double dot = level.canonical_dot(in.query(q), in.row(r), in.dim);
+      const double gap = level.canonical_sqdist(in.query(q), in.row(r), in.dim);
+      const int64_t at = q * kPanelRows + r;
+      expect_same_bits(dots[at], dot, level, "canonical_dot_panel", in.dim);
+      expect_same_bits(gaps[at], gap, level, "canonical_sqdist_panel", in.dim);
+      expect_same_bits(row_dots[r], dot, level, "canonical_dot_rows", in.dim);
+      expect_same_bits(row_gaps[r], gap, level, "canonical_sqdist_rows", in.dim);
+    }
+  }
+}
+
+// Small integers again: nothing rounds, fused or not.
+void check_sum_hits(const Kernels& level) {
+  const auto small = [](int64_t size) {
+    return static_cast<int64_t>(g_random() % static_cast<uint64_t>(2 * size + 1)) - size;
+  };
+  const Array<double> scale(kPanelRows, 1);
+  const Floats bias(kPanelRows, 3);
+  for (int round = 0; round < 500; ++round) {
+    const int64_t n_queries = 1 + round % kTileQueries;
+    const Array<double> sums(n_queries * kPanelRows, 1);
+    const Array<double> weight(n_queries);
+    const Array<double> limit(n_queries);
+    const Array<uint32_t> masks(n_queries);
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      scale[r] = g_random() % 40 == 0 ? std::nan("") : static_cast<double>(small(2));
+      bias[r] = static_cast<float>(small(2));
+    }
+    for (int64_t i = 0; i < n_queries * kPanelRows; ++i) sums[i] = static_cast<double>(small(3));
+    for (int64_t q = 0; q < n_queries; ++q) {
+      weight[q] = static_cast<double>(small(2));
+      limit[q] = round % 3 == 0 ? 10.0 : static_cast<double>(small(4));
+      if (q % 5 == 4) limit[q] = -std::numeric_limits<double>::infinity();
+    }
+    const bool biased = round % 2 == 1;
+    const recengine::SumTest test{sums.data(), scale.data(), biased ? bias.data() : nullptr,
+                                  weight.data(), limit.data()};
+    const bool any = level.sum_hits(test, n_queries, masks.data());
+    uint32_t joined = 0;
+    for (int64_t q = 0; q < n_queries; ++q) {
+      uint32_t want = 0;
+      for (int64_t r = 0; r < kPanelRows; ++r) {
+        const double bound =
+            sums[q * kPanelRows + r] * scale[r] + (biased ? weight[q] * double{bias[r]} : 0.0);
+        if (!(bound <= limit[q])) want |= uint32_t{1} << r;
+      }
+      CHECK(masks[q] == want, "%s sum_hits, round %d, query %ld: %08x is not %08x", level.name,
+            round, static_cast<long>(q), masks[q], want);
+      joined |= want;
+    }
+    CHECK(any == (joined != 0), "%s sum_hits, round %d: any is %d", level.name, round, any);
+  }
+}
+
 // Small integers: no level rounds, so all must agree with the definition, also on the boundary.
 void check_hits(const Kernels& level) {
   const Floats parts[4] = {Floats(kPanelRows, 1), Floats(kPanelRows, 3), Floats(kPanelRows, 5),
@@ -230,12 +304,15 @@ int main() {
         check_panels(*level, in);
         check_rows(*level, in);
         check_canonical(*level, in);
+        check_canonical_tiles(*level, in);
       }
     }
     for (int64_t n_queries = 1; n_queries <= kTileQueries; ++n_queries) {
       check_panels(*level, Case(21, n_queries, Kind::kNormal));
+      check_canonical_tiles(*level, Case(21, n_queries, Kind::kCancelling));
     }
     check_hits(*level);
+    check_sum_hits(*level);
     std::printf("kernels %s: ok\n", level->name);
   }
   return 0;

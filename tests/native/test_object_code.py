@@ -150,6 +150,8 @@ def loops_with_stack_traffic(listing: str, name: str) -> list[bool]:
         ("kernels_avxvnni", "code_tile<3>(", 1),
         ("kernels_avx2", "code_tile<3>(", 1),
         ("kernels_avx2", ", 6>(", 2),
+        ("kernels_avx512vnni", "lane_tile<", 12),  # of 1 to 6 queries, two kinds of sum
+        ("kernels_avx2", "lane_tile<", 6),
     ],
 )
 def test_hot_tiles_stay_in_registers(
