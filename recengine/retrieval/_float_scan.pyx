@@ -17,11 +17,14 @@ units cover the rounding of norms, scales and of the bound itself.
 A sum that overflowed (infinite or NaN) is always re-scored. Where ordinals ascend in the order of
 the walk, an item that only equals tau loses the tie against those found before it: "exceed" is
 strict. Elsewhere the threshold lies one float32 below tau (`_plan.threshold`).
+
+Where this leaves too many pairs of a tile, all of them are scored at once (`_sum_scan`).
 """
 
 from libc.math cimport INFINITY, nextafterf
 from libc.stdint cimport int64_t, uint32_t
 
+from recengine.retrieval._float_block cimport lie_apart, load_block, row_of
 from recengine.retrieval._kernels cimport (
     COSINE,
     DOT,
@@ -34,22 +37,25 @@ from recengine.retrieval._kernels cimport (
 from recengine.retrieval._plan cimport (
     Plan,
     Query,
-    boost_of_slot,
+    Report,
     decide,
     decide_slot,
-    row_of_slot,
     take,
     threshold,
 )
-from recengine.retrieval._rows cimport is_narrow, prefetch_row, row_at
+from recengine.retrieval._rows cimport is_narrow, prefetch_row
+from recengine.retrieval._sum_scan cimport decide_by_sums, open_sums, set_limits
 
 
 cdef extern from * nogil:
     int __builtin_ctz(unsigned int)
+    int __builtin_popcount(unsigned int)
 
 cdef enum:
-    AHEAD = 12               # rows asked for before the one that is loaded
+    SMALLEST_ASKED = 128     # bytes: of shorter rows in a row the machine asks for enough itself
     ROW_QUERIES = 3          # up to so many queries, packing a panel costs more than it saves
+    CROWDED = 8              # a tile is, where more than one pair in so many has to be scored:
+    LONGEST_PAUSE = 64       # so many tiles at most go by before float32 is tried again
 
 
 cdef double gamma_bound(int64_t dim) noexcept nogil:
@@ -72,10 +78,10 @@ cdef float scan_threshold(const Plan* plan, float tau) noexcept nogil:
     return nextafterf(-<float>square, -<float>INFINITY)
 
 
-cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int64_t panel,
-                    const float* scores) noexcept nogil:
-    """Score canonically what the scan could not rule out; returns how many that were."""
-    cdef int64_t base = panel * kPanelRows, r, n_scored = 0
+cdef uint32_t nominate(const Plan* plan, const Query* query, const FloatChunk* block,
+                       int64_t panel, const float* scores) noexcept nogil:
+    """What the scan cannot rule out: bit r for row r of the panel."""
+    cdef int64_t base = panel * kPanelRows
     cdef int64_t valid = min(kPanelRows, block.n_rows - base)
     cdef uint32_t hits = <uint32_t>0xffffffff
     cdef float tau = threshold(plan, query)
@@ -95,48 +101,21 @@ cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int
         test.margin = query.margin
         test.threshold = scan_threshold(plan, tau)
         hits &= plan.native.kernels.hits(test)
+    return hits
+
+
+cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int64_t panel,
+                    uint32_t hits) noexcept nogil:
+    """Score canonically what was nominated; returns how many that were."""
+    cdef int64_t base = panel * kPanelRows, r, n_scored = 0
     while hits != 0:
         r = __builtin_ctz(hits)
         hits &= hits - 1
         if plan.codes != NULL:
             n_scored += decide_slot(plan, query, block.number[base + r])
         else:
-            n_scored += decide(plan, query, block.number[base + r])
+            n_scored += decide(plan, query, block.number[base + r], NULL)
     return n_scored
-
-
-cdef inline int64_t row_of(const Plan* plan, int64_t position) noexcept nogil:
-    if plan.rows != NULL:
-        return plan.rows[position]
-    return row_of_slot(plan, position) if plan.codes != NULL else position
-
-
-cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first, int64_t n_rows,
-                     bint pack) noexcept nogil:
-    cdef int64_t i, row, n_slots
-    cdef float* scratch = NULL
-    # Rows that are widened are read one by one, not 32 at once: the machine asks for too few.
-    cdef bint asks = block.widened != NULL or plan.rows != NULL
-    block.n_rows = n_rows
-    block.n_panels = (n_rows + kPanelRows - 1) // kPanelRows
-    n_slots = block.n_panels * kPanelRows
-    for i in range(n_slots):
-        # Idle slots repeat the last row, so that tiles read what exists; their hits are cleared.
-        row = row_of(plan, first + min(i, n_rows - 1))
-        block.number[i] = first + min(i, n_rows - 1) if plan.codes != NULL else row
-        if asks and i + AHEAD < n_rows:
-            prefetch_row(plan.vectors, row_of(plan, first + i + AHEAD))
-        if block.widened != NULL:
-            scratch = block.widened + (i % kPanelRows if pack else i) * plan.dim
-        block.row[i] = row_at(plan.vectors, row, scratch)
-        block.reach[i] = plan.reach[row]
-        if plan.bias != NULL:
-            block.bias[i] = plan.bias[row]
-            if plan.codes != NULL:
-                block.bias[i] = boost_of_slot(plan, block.number[i])
-        if pack and i % kPanelRows == kPanelRows - 1:
-            plan.native.kernels.pack_panel(block.row + i + 1 - kPanelRows, plan.dim,
-                                           block.panels + (i + 1 - kPanelRows) * plan.dim)
 
 
 cdef void pack_queries(const Plan* plan, int64_t q0, int64_t n_queries,
@@ -155,9 +134,11 @@ cdef void pack_queries(const Plan* plan, int64_t q0, int64_t n_queries,
 cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n_queries,
                       int64_t rows) noexcept nogil:
     """Make room for blocks of up to `rows` rows and pack the queries; False if memory is short."""
-    cdef int64_t panel_bytes = rows * plan.dim * 4
+    cdef int64_t panel_bytes = rows * plan.dim * 4, i
     chunk.q0, chunk.n_queries, chunk.rows = q0, n_queries, rows
     chunk.packs = n_queries > ROW_QUERIES
+    for i in range(MAX_TILES):
+        chunk.pauses[i].left, chunk.pauses[i].length = 0, 1
     if not chunk.packs:
         panel_bytes = 64
     chunk.packed = <float*>take(plan, n_queries * plan.dim * sizeof(float))
@@ -180,31 +161,75 @@ cdef bint open_floats(const Plan* plan, FloatChunk* chunk, int64_t q0, int64_t n
     return True
 
 
-cdef int64_t scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,
-                         int64_t end) noexcept nogil:
-    """Pass the chunk over positions [first, end); returns the items scored canonically."""
+cdef void score_tile(const Plan* plan, FloatChunk* chunk, int64_t q, int64_t count,
+                     int64_t panel) noexcept nogil:
+    """Float32 scores of queries [q, q + count) and a panel."""
     cdef const Kernels* kernels = plan.native.kernels
+    cdef int64_t first = panel * kPanelRows
+    cdef const float* query = plan.scan_queries + (chunk.q0 + q) * plan.dim
+    cdef const float* packed = chunk.packed + q * plan.dim
+    cdef const float* items = chunk.panels + first * plan.dim
+    if not chunk.packs and plan.metric == L2:
+        kernels.l2_rows(query, chunk.row + first, plan.dim, chunk.tile)
+    elif not chunk.packs:
+        kernels.dot_rows(query, chunk.row + first, plan.dim, chunk.tile)
+    elif plan.metric == L2:
+        kernels.l2_panel(items, packed, plan.dim, count, chunk.tile)
+    else:
+        kernels.dot_panel(items, packed, plan.dim, count, chunk.tile)
+
+
+cdef bint scan_tile(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t q,
+                    int64_t count, int64_t panel, Report* report) noexcept nogil:
+    """Pass queries [q, q + count) over a panel; False if float32 leaves too many of the pairs."""
+    cdef int64_t i, n_hits = 0, n_pairs = count * min(kPanelRows, chunk.n_rows - panel * kPanelRows)
+    cdef uint32_t[12] masks
+    score_tile(plan, chunk, q, count, panel)
+    for i in range(count):
+        masks[i] = nominate(plan, queries + q + i, chunk, panel, chunk.tile + i * kPanelRows)
+        n_hits += __builtin_popcount(masks[i])
+    if n_hits * CROWDED > n_pairs and open_sums(plan, chunk, queries):
+        return False
+    report.float32 += n_pairs
+    if n_hits != 0:
+        for i in range(count):
+            report.rescored += settle(plan, queries + q + i, chunk, panel, masks[i])
+    return True
+
+
+cdef void scan_floats(const Plan* plan, FloatChunk* chunk, Query* queries, int64_t first,
+                      int64_t end, Report* report) noexcept nogil:
+    """Pass the chunk over positions [first, end).
+
+    A tile whose pairs float32 cannot tell apart goes by canonical sums, and so do the next ones of
+    its queries: one at first, then twice as many, until float32 tells a tile's pairs apart again.
+    """
     cdef int64_t group = kTileQueries if chunk.packs else 1
-    cdef int64_t q = 0, count, panel, i, n_scored = 0
-    cdef const float* query
-    load_block(plan, chunk, first, end - first, chunk.packs)
+    cdef int64_t q = 0, count, panel, i
+    cdef Pause* pause = chunk.pauses
+    # Rows that are read as they lie are asked for a panel ahead.
+    cdef bint asks = not chunk.packs and chunk.widened == NULL and (
+        lie_apart(plan) or 4 * plan.dim >= SMALLEST_ASKED)
+    load_block(plan, chunk, first, end - first)
     while q < chunk.n_queries:
         count = min(group, chunk.n_queries - q)
-        query = plan.scan_queries + (chunk.q0 + q) * plan.dim
+        if pause.left != 0:
+            set_limits(plan, chunk, queries, q, count)
         for panel in range(chunk.n_panels):
-            i = panel * kPanelRows
-            if not chunk.packs and plan.metric == L2:
-                kernels.l2_rows(query, chunk.row + i, plan.dim, chunk.tile)
-            elif not chunk.packs:
-                kernels.dot_rows(query, chunk.row + i, plan.dim, chunk.tile)
-            elif plan.metric == L2:
-                kernels.l2_panel(chunk.panels + i * plan.dim, chunk.packed + q * plan.dim, plan.dim,
-                                 count, chunk.tile)
+            # Not in a function of its own: GCC takes one that only asks for one that does nothing.
+            if asks and q == 0:
+                i = first + (panel + 1) * kPanelRows
+                for i in range(i, min(i + kPanelRows, plan.n_positions)):
+                    prefetch_row(plan.vectors, row_of(plan, i))
+            if pause.left != 0:
+                pause.left -= 1
+            elif scan_tile(plan, chunk, queries, q, count, panel, report):
+                pause.length = 1
+                continue
             else:
-                kernels.dot_panel(chunk.panels + i * plan.dim, chunk.packed + q * plan.dim,
-                                  plan.dim, count, chunk.tile)
-            for i in range(count):
-                n_scored += settle(plan, queries + q + i, chunk, panel,
-                                   chunk.tile + i * kPanelRows)
+                pause.left, pause.length = pause.length, min(2 * pause.length, LONGEST_PAUSE)
+                set_limits(plan, chunk, queries, q, count)
+            report.rescored += decide_by_sums(plan, chunk, queries, q, count, panel)
+            report.float64 += count * min(kPanelRows, chunk.n_rows - panel * kPanelRows)
         q += count
-    return n_scored
+        pause += 1

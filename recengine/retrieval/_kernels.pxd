@@ -18,6 +18,13 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         float margin
         float threshold
 
+    cdef struct SumTest:
+        const double* sums
+        const double* scale
+        const float* bias
+        const double* weight
+        const double* limit
+
     cdef struct CodeQueries:
         float alpha[16]
         float beta[16]
@@ -54,6 +61,16 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         uint32_t (*hits)(const HitTest& test) noexcept nogil
         double (*canonical_dot)(const float* a, const float* b, int64_t dim) noexcept nogil
         double (*canonical_sqdist)(const float* a, const float* b, int64_t dim) noexcept nogil
+        void (*canonical_dot_panel)(const float* panel, const double* queries, int64_t dim,
+                                    int64_t n_queries, double* sums) noexcept nogil
+        void (*canonical_sqdist_panel)(const float* panel, const double* queries, int64_t dim,
+                                       int64_t n_queries, double* sums) noexcept nogil
+        void (*canonical_dot_rows)(const float* query, const float** rows, int64_t dim,
+                                   double* sums) noexcept nogil
+        void (*canonical_sqdist_rows)(const float* query, const float** rows, int64_t dim,
+                                      double* sums) noexcept nogil
+        cbool (*sum_hits)(const SumTest& test, int64_t n_queries,
+                          uint32_t* masks) noexcept nogil
 
     cdef struct CodeWalk:
         const uint8_t* high
@@ -128,14 +145,27 @@ cdef inline float rounded(double value) noexcept nogil:
     return <float>value + <float>0.0
 
 
+cdef inline double canonical_sum(const Kernels* kernels, int metric, const float* query,
+                                 const float* item, int64_t dim) noexcept nogil:
+    """What a score is made of: the dot product, or the squared distance, in fixed order."""
+    if metric == L2:
+        return kernels.canonical_sqdist(query, item, dim)
+    return kernels.canonical_dot(query, item, dim)
+
+
+cdef inline float score_of_sum(int metric, double sum_, double query_sq, double item_sq,
+                               double bias) noexcept nogil:
+    """The score that a canonical sum stands for, rounded once."""
+    if metric == L2:
+        return rounded(-sqrt(sum_))
+    if metric == COSINE:
+        sum_ = 0.0 if query_sq == 0.0 or item_sq == 0.0 else sum_ / sqrt(query_sq * item_sq)
+    return rounded(sum_ + bias)
+
+
 cdef inline float canonical_score(const Kernels* kernels, int metric, const float* query,
                                   const float* item, int64_t dim, double query_sq,
                                   double item_sq, double bias) noexcept nogil:
     """Score of one pair: float64 in fixed order, rounded once (the decision everywhere)."""
-    cdef double sum_
-    if metric == L2:
-        return rounded(-sqrt(kernels.canonical_sqdist(query, item, dim)))
-    sum_ = kernels.canonical_dot(query, item, dim)
-    if metric == COSINE:
-        sum_ = 0.0 if query_sq == 0.0 or item_sq == 0.0 else sum_ / sqrt(query_sq * item_sq)
-    return rounded(sum_ + bias)
+    return score_of_sum(metric, canonical_sum(kernels, metric, query, item, dim), query_sq,
+                        item_sq, bias)

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
-from recengine.retrieval._kernels cimport NativeApi, canonical_score, kTaskScratch
+from recengine.retrieval._kernels cimport NativeApi, canonical_sum, kTaskScratch, score_of_sum
 from recengine.retrieval._rows cimport Rows, row_at
 
 cdef enum:
@@ -58,10 +58,11 @@ cdef struct Report:
     int64_t coarse           # tested by the upper halves of their codes
     int64_t fine             # by their codes
     int64_t float32
+    int64_t float64          # by canonical sums of whole tiles
     int64_t survived         # that codes could not drop
-    int64_t rescored         # scored canonically
+    int64_t rescored         # scored canonically one by one
     int64_t state            # 0 done, 1 stopped by the deadline, 2 out of memory
-    int64_t[2] idle
+    int64_t idle
 
 cdef struct Plan:
     const NativeApi* native
@@ -167,18 +168,26 @@ cdef inline bint allowed(const Plan* plan, const Query* query, int64_t row) noex
     return query.n_exclude == 0 or not excluded(query, ordinal)
 
 
-cdef inline float score_of(const Plan* plan, const Query* query, int64_t row) noexcept nogil:
-    return canonical_score(
-        plan.native.kernels, plan.metric, query.vector, row_at(plan.vectors, row, query.scratch),
-        plan.dim, query.sq_norm, plan.sq_norms[row], plan.bias[row] if plan.bias else 0.0)
+cdef inline float score_of(const Plan* plan, const Query* query, int64_t row,
+                           const double* known) noexcept nogil:
+    """The canonical score of `row`; `known` is its canonical sum, or NULL."""
+    cdef double sum_
+    if known != NULL:
+        sum_ = known[0]
+    else:
+        sum_ = canonical_sum(plan.native.kernels, plan.metric, query.vector,
+                             row_at(plan.vectors, row, query.scratch), plan.dim)
+    return score_of_sum(plan.metric, sum_, query.sq_norm, plan.sq_norms[row],
+                        plan.bias[row] if plan.bias else 0.0)
 
 
-cdef inline bint decide(const Plan* plan, Query* query, int64_t row) noexcept nogil:
+cdef inline bint decide(const Plan* plan, Query* query, int64_t row,
+                        const double* known) noexcept nogil:
     """Score `row` canonically and enter it if it belongs; returns whether it was scored."""
     cdef float score
     if not allowed(plan, query, row):
         return False
-    score = score_of(plan, query, row)
+    score = score_of(plan, query, row, known)
     if score > query.floor:
         enter(plan, query, score, ordinal_of(plan, row))
     return True
@@ -218,22 +227,28 @@ cdef inline float boost_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
     return boost
 
 
-cdef inline bint decide_slot(const Plan* plan, Query* query, int64_t slot) noexcept nogil:
+cdef inline bint decide_all(const Plan* plan, Query* query, int64_t slot,
+                            const double* known) noexcept nogil:
     """`decide` on all rows of a slot: equal rows are scored once, unless their biases differ."""
     cdef int64_t i, row
     cdef bint scored = False
     cdef float score = 0.0
     if not holds_copies(plan, slot):
-        return decide(plan, query, row_of_slot(plan, slot))
+        return decide(plan, query, row_of_slot(plan, slot), known)
     for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
         row = plan.codes.members[i]
         if not allowed(plan, query, row):
             continue
         if not scored or plan.bias != NULL:
-            score = score_of(plan, query, row)
+            score = score_of(plan, query, row, known)
             scored = True
         if score > query.floor and enter(plan, query, score, ordinal_of(plan, row)):
             continue
         if plan.rising and plan.bias == NULL:
             break  # the others tie with this one and come after it
     return scored
+
+
+cdef inline bint decide_slot(const Plan* plan, Query* query, int64_t slot) noexcept nogil:
+    """`decide_all` where the canonical sum is not known yet."""
+    return decide_all(plan, query, slot, NULL)

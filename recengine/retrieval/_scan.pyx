@@ -17,6 +17,7 @@ from recengine.retrieval._code_queries cimport (
     COARSE_QUERIES,
     CodeChunk,
     open_codes,
+    set_floor,
     set_grid,
 )
 from recengine.retrieval._code_scan cimport drop_finished, scan_codes, settle_codes
@@ -41,7 +42,10 @@ cdef enum:
     COARSE_CREDIT = 512      # pay, beyond so many that every scan meets before its limit has risen:
     FINE_BLOCKS = 16         # so many blocks are read whole, the next time twice as many
     CROWDED = 32             # a block whose codes leave one pair in so many is crowded,
-    FLOAT_BLOCKS = 16        # and the next so many go by float32
+    FLOAT_BLOCKS = 16        # and the next so many go by float32, twice as many the next time,
+    LONGEST_PAUSE = 4096     # up to so many,
+    ORDERED_PAUSE = 64       # or, where queries may be finished with after each block, so many
+    TRIAL_ROWS = 64          # of the first block, or after a crowded one; then four times as many
 
 
 cdef int64_t split(Plan* plan, int num_threads) noexcept nogil:
@@ -116,6 +120,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
     cdef Report* report = plan.reports + task
     cdef int64_t by_fine = 0, patience = FINE_BLOCKS, debt = -COARSE_CREDIT
+    cdef int64_t rows = TRIAL_ROWS, pause = FLOAT_BLOCKS, q
     cdef bint coarse
     cdef Walked walked
     if plan.codes == NULL:
@@ -135,9 +140,11 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 report.state = 2
                 return
             stop = min(end, first + float_rows)
-            report.rescored += scan_floats(plan, floats, queries, first, stop)
-            report.float32 += (stop - first) * active
-            by_float -= 1 if plan.codes != NULL else 0
+            scan_floats(plan, floats, queries, first, stop, report)
+            if plan.codes != NULL:
+                by_float -= 1
+                for q in range(codes.n_queries if by_float == 0 else 0):
+                    set_floor(plan, codes, queries + q, q)
         else:
             if plan.codes.block_reach != NULL:
                 report.rescored += drop_finished(plan, codes, queries, first // kPanelRows)
@@ -150,7 +157,9 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
             if codes.coarse != coarse:
                 set_grid(codes, coarse)
             by_fine -= 1 if by_fine != 0 else 0
-            stop = min(end, first + code_rows)
+            rows = min(rows, code_rows)
+            stop = min(end, first + rows)
+            rows *= 4
             n_hits = scan_codes(plan, codes, queries, first, stop, &report.rescored)
             # Early on, before tau has risen, a share of k / rows seen is met by every scan.
             share = (stop - first) * active
@@ -160,11 +169,16 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 debt += n_hits - (stop - first) // COARSE_CROWDED
                 if debt > 0:
                     by_fine, patience, debt = patience, 2 * patience, -COARSE_CREDIT // 8
+                    rows = TRIAL_ROWS
             else:
                 report.fine += share
                 if n_hits > share // CROWDED + share * 8 * plan.k // (stop - start):
-                    by_float = FLOAT_BLOCKS
+                    by_float, rows, pause = pause, TRIAL_ROWS, min(
+                        2 * pause,
+                        LONGEST_PAUSE if plan.codes.block_reach == NULL else ORDERED_PAUSE)
                     report.rescored += settle_codes(plan, codes, queries)
+                elif rows > code_rows:
+                    pause = FLOAT_BLOCKS
         first = stop
     if plan.codes != NULL:
         report.rescored += settle_codes(plan, codes, queries)

@@ -70,8 +70,8 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     Returns
     -------
     (ordinals (n_queries, k) int64 padded with -1, scores (n_queries, k) float32 padded with -inf,
-    stats dict: level, partial, and pairs: scanned, of which coarse, fine and float32; survived,
-    which codes could not drop; rescored)
+    stats dict: level, partial, and pairs: scanned, of which coarse, fine, float32 and float64;
+    survived, which codes could not drop; rescored)
     """
     cdef Plan plan
     cdef CodeTable table
@@ -197,18 +197,20 @@ cdef object _stats_of(const Plan* plan, int64_t n_tasks):
             total.coarse += own.coarse
             total.fine += own.fine
             total.float32 += own.float32
+            total.float64 += own.float64
             total.survived += own.survived
             total.rescored += own.rescored
             total.state |= own.state
     return {"level": plan.native.kernels.name.decode(), "partial": total.state == 1,
-            "scanned": total.coarse + total.fine + total.float32, "coarse": total.coarse,
-            "fine": total.fine, "float32": total.float32, "survived": total.survived,
-            "rescored": total.rescored}
+            "scanned": total.coarse + total.fine + total.float32 + total.float64,
+            "coarse": total.coarse, "fine": total.fine, "float32": total.float32,
+            "float64": total.float64, "survived": total.survived, "rescored": total.rescored}
 
 
 cdef object _nothing(out_rows, out_scores, const NativeApi* native):
     out_rows[...], out_scores[...] = -1, -np.inf
-    stats = dict.fromkeys(("scanned", "coarse", "fine", "float32", "survived", "rescored"), 0)
+    stats = dict.fromkeys(
+        ("scanned", "coarse", "fine", "float32", "float64", "survived", "rescored"), 0)
     return out_rows, out_scores, {"level": native.kernels.name.decode(), "partial": False, **stats}
 
 

@@ -5,7 +5,15 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-PAIRS = ("scanned", "coarse", "fine", "float32", "survived", "rescored")  # of query and item
+PAIRS = (  # of query and item
+    "scanned",
+    "coarse",
+    "fine",
+    "float32",
+    "float64",
+    "survived",
+    "rescored",
+)
 COUNTERS = ("searches", "queries", *PAIRS, "partial")
 
 

@@ -265,6 +265,7 @@ def test_stats_count_what_was_done():
         "coarse": 0,
         "fine": 0,
         "float32": 0,
+        "float64": 0,
         "survived": 0,
         "rescored": 0,
         "partial": 0,
@@ -286,11 +287,12 @@ def test_stats_tell_the_stages_apart(rng):
     index.search(rng.normal(size=(40, 32)), 10)
     stats = index.stats
     assert stats["fine"] - one["fine"] == 40 * 20_000
-    assert stats["scanned"] == stats["coarse"] + stats["fine"] + stats["float32"]
+    stages = ("coarse", "fine", "float32", "float64")
+    assert stats["scanned"] == sum(stats[stage] for stage in stages)
     assert stats["scanned"] / 50 > stats["survived"] > stats["rescored"] >= 41 * 10
     flat = rec.FlatIndex(rng.normal(size=(20_000, 32)) * (np.arange(32) > 0), metric="dot")
     flat.search(np.ones((40, 1)) * (np.arange(32) == 0), 10)
-    assert flat.stats["float32"] > 0
+    assert flat.stats["float64"] > 0
 
 
 @pytest.mark.parametrize("timeout", [1e10, 1e300])
