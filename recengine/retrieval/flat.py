@@ -435,8 +435,9 @@ class FlatIndex:
         ``level`` is the SIMD level of the last one; ``searches`` and ``queries`` count calls and
         their queries. Pairs of query and item are counted by stage: ``scanned`` are those that a
         scan looked at (the rest lay beyond a bound of their norms, or of a filter), ``coarse`` by
-        four bits of the codes, ``fine`` by all eight, ``float32`` by the vectors; ``survived``
-        those that the codes could not drop, ``rescored`` those that were scored exactly.
+        four bits of the codes, ``fine`` by all eight, ``float32`` by the vectors, ``float64`` by
+        their exact scores where nothing cheaper tells items apart; ``survived`` those that the
+        codes could not drop, ``rescored`` those of the other stages that were scored exactly.
         ``partial`` counts answers cut short by a timeout.
         """
         return self._stats.snapshot()
