@@ -146,7 +146,8 @@ def loops_with_stack_traffic(listing: str, name: str) -> list[bool]:
     ("source", "tile", "count"),
     [
         ("kernels_avx512vnni", "code_tile<12, ", 2),  # both planes, and the high one alone
-        ("kernels_avx512vnni", ", 12>(", 2),  # tile<Dot, 12>, tile<NegativeSquares, 12>
+        ("kernels_avx512vnni", "Dot, 12>(", 1),
+        ("kernels_avx512vnni", "NegativeSquares, 12>(", 1),
         ("kernels_avxvnni", "code_tile<3>(", 1),
         ("kernels_avx2", "code_tile<3>(", 1),
         ("kernels_avx2", ", 6>(", 2),
