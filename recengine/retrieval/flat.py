@@ -77,9 +77,8 @@ class FlatIndex:
     proof); where the codes cannot tell the items apart it reads the vectors, in float32.
 
     Memory: the vectors (unless borrowed), dim + 22 bytes an item for codes and norms (8 to 16 more
-    where the codes lie in an order of their own), and the ids; a compaction needs as much again until it is done.
-    Searches may run from any number of threads, also during `upsert`, `delete` and compactions:
-    each one answers from the state that was published when it began, whose memory is released when
+    where the codes lie in an order of their own), and the ids; a compaction needs as much again
+    until it is done. Searches may run from any number of threads, also during updates: each one answers from the state that was published when it began, whose memory is released when
     its last reader leaves. A forked child may search and update at once.
     """
 
