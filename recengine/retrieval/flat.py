@@ -78,8 +78,9 @@ class FlatIndex:
 
     Memory: the vectors (unless borrowed), dim + 22 bytes an item for codes and norms (8 to 16 more
     where the codes lie in an order of their own), and the ids; a compaction needs as much again
-    until it is done. Searches may run from any number of threads, also during updates: each one answers from the state that was published when it began, whose memory is released when
-    its last reader leaves. A forked child may search and update at once.
+    until it is done. Searches may run from any number of threads, also during updates: each one
+    answers from the state that was published when it began, whose memory is released when its last
+    reader leaves. A forked child may search and update at once.
     """
 
     def __init__(
