@@ -13,7 +13,6 @@ from recengine.retrieval._bits import Words
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._segment import Segment
 from recengine.retrieval._stats import PAIRS
-from recengine.retrieval.selection import pick
 
 Out = tuple[IdArray, Float32Array]
 
@@ -71,7 +70,7 @@ def search(
         )
     if not answers:
         return _nothing(len(queries), k)
-    return answers[0] if len(answers) == 1 else _merged(answers, k)
+    return answers[0] if len(answers) == 1 else _merged(answers)
 
 
 def _there(segment: Segment, rows: Int64Array) -> Int64Array:
@@ -87,19 +86,16 @@ def _nothing(n_queries: int, k: int) -> tuple[Int64Array, Float32Array, dict[str
     return padding, scores, stats
 
 
-def _merged(answers: Any, k: int) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
-    """Merge answers over disjoint sets of items."""
-    ordinals = np.concatenate([answer[0] for answer in answers], axis=1)
-    scores = np.concatenate([answer[1] for answer in answers], axis=1)
-    at = _select.merge(scores, ordinals, ordinals, k)
-    padded = at < 0
-    stats = dict(answers[0][2])
-    for name, value in answers[1][2].items():
+def _merged(answers: Any) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
+    """Merge two answers over disjoint sets of items."""
+    (*one, stats), (*other, more) = answers
+    ordinals, scores = _select.merge_two(*one, *other)
+    for name, value in more.items():
         if name == "partial":
             stats[name] = stats[name] or value
         elif name != "level":
             stats[name] += value
-    return pick(ordinals, at, padded, -1), pick(scores, at, padded, -np.inf), stats
+    return ordinals, scores, stats
 
 
 def rank(
