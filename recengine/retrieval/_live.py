@@ -4,7 +4,8 @@ A writer appends to the delta, copies the words of the rows that died, and publi
 replacing one reference: O(dim) an item and n_items / 8 bytes a call. A compaction builds a new base
 aside, of the rows that were alive when it began; then, for a moment, it holds writers back, repeats
 what they did meanwhile, and publishes. Searches never wait. One daemon thread an index compacts
-when that is due; it is started for the occasion, at a low priority, and ends when nothing is due.
+when that is due; it is started for the occasion, at the lowest priority, and ends when nothing is
+due. Where it does not get to run, a writer that has to wait does its work.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ SMALLEST_DELTA = 2048  # rows; a smaller delta costs a search nothing
 DELTA_SHARE = 32  # of the base, one row in so many, makes a compaction due
 DEAD_SHARE = 4  # and so do this many dead rows of the base
 FORCED = 4  # a writer waits for a compaction at so many times the delta that makes one due
-NICENESS = 10
+# Not SCHED_IDLE: such a thread is interrupted by whatever wakes, also while it holds the GIL.
+NICENESS = 19
+PATIENCE = 1.0  # seconds that a writer waits for a compaction which may not get to run
 
 
 def is_due(generation: Generation) -> bool:
@@ -72,6 +75,7 @@ class Live:
     def _renew_locks(self) -> None:
         self._writing = threading.Lock()
         self._compacting = threading.Lock()
+        self._making_room = threading.Lock()
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: whoever held a lock or compacted was left behind."""
@@ -144,10 +148,16 @@ class Live:
                     self._fold()
 
     def _make_room(self) -> None:
-        if is_full(self.generation):
-            with self._compacting:
+        if not is_full(self.generation):
+            return
+        with self._making_room:
+            mine = self._compacting.acquire(timeout=PATIENCE)
+            try:
                 if is_full(self.generation):
-                    self._fold()
+                    self._fold()  # what else folds meanwhile finds its log replaced
+            finally:
+                if mine:
+                    self._compacting.release()
 
     def _fold(self) -> None:
         """Compact; pre: `_compacting` is held."""
@@ -159,7 +169,8 @@ class Live:
                 return
             base, book = compacted(start), start.book.folded(start.n_ordinals)
             with self._writing:
-                # Otherwise a writer was cut off meanwhile, and its successor began a new log.
+                # Otherwise a writer was cut off meanwhile, and its successor began a new log, or a
+                # writer that could not wait has folded it.
                 if self._owned and self.generation.log is start.log:
                     self.generation = rebased(self.generation, start, base, book)
                     return

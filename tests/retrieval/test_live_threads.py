@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -77,6 +78,50 @@ def test_the_delta_stays_below_its_limit_whatever_the_writer_does(monkeypatch):
         largest = max(largest, index._live.generation.delta.n_rows)
     assert largest == _live.FORCED * 20
     assert index.search(np.ones(4), 1).scores.tolist() == [4 * 499]
+
+
+def test_a_writer_does_not_wait_for_a_compaction_that_does_not_get_to_run(monkeypatch):
+    monkeypatch.setattr(_live, "SMALLEST_DELTA", 10)
+    monkeypatch.setattr(_live, "PATIENCE", 0.05)
+    held, go = threading.Event(), threading.Event()
+    compacted = _live.compacted
+
+    def starved(start):
+        if threading.current_thread().name == "recengine-compaction" and not held.is_set():
+            held.set()
+            assert go.wait(30)
+        return compacted(start)
+
+    monkeypatch.setattr(_live, "compacted", starved)
+    index = rec.FlatIndex(np.eye(4), metric="dot")
+    for number in range(100):
+        index.upsert([number], np.full((1, 4), number))
+        assert index._live.generation.delta.n_rows <= _live.FORCED * 10
+    assert held.is_set()
+    go.set()
+    index._live.join()
+    found = index.search(np.ones(4), 100)
+    assert found.ids.tolist() == list(range(99, -1, -1))
+    assert found.scores.tolist() == [4 * number for number in range(99, -1, -1)]
+    assert index._live.generation.delta.n_rows < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads share one priority")
+def test_compaction_makes_way_for_everything_else(monkeypatch):
+    seen = []
+    compacted = _live.compacted
+
+    def looked_at(start):
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return compacted(start)
+
+    monkeypatch.setattr(_live, "SMALLEST_DELTA", 10)
+    monkeypatch.setattr(_live, "compacted", looked_at)
+    index = rec.FlatIndex(np.eye(4))
+    index.upsert(np.arange(10), np.ones((10, 4)))
+    index._live.join()
+    assert seen == [_live.NICENESS]
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) < _live.NICENESS
 
 
 def test_compaction_runs_in_one_daemon_thread_that_ends(monkeypatch):
