@@ -3,7 +3,8 @@
     python benchmarks/report.py            # rewrites the block of README.md; twice changes nothing
     python benchmarks/report.py --check    # exits with 1 when README.md is not what it would write
 
-The JSON comes from `quality.py --json benchmarks/results/quality.json` and `search_table.py`.
+The JSON comes from `search_table.py` and from `quality.py`, `build.py` and `live.py`, each with
+`--json benchmarks/results/NAME.json`.
 """
 
 from __future__ import annotations
@@ -115,6 +116,76 @@ def search(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def build(report: dict[str, Any]) -> list[str]:
+    """Return what an index costs to build and to keep, and a filter to prepare."""
+    options = report["options"]
+    found = next(case["filter"] for case in report["cases"] if "filter" in case)
+    lines = [
+        "### Building an index",
+        "",
+        f"{options['n_items']:,} × {options['dim']}, {options['metric']}, default ids, one thread, "
+        f"each in {options['repeats']} processes of their own. Memory is what the process holds "
+        "beyond the caller's array, in multiples of the float32 vectors; a read-only array is kept "
+        "as it is.",
+        "",
+        "| storage | array given | build, s of CPU | memory kept | at most, on the way |",
+        "|---|---|--:|--:|--:|",
+    ]
+    for case in report["cases"]:
+        lines.append(
+            f"| {case['storage']} | {case['given']} | {case['cpu_s']:.2f} "
+            f"| ×{case['kept']:.2f} | ×{case['peak']:.2f} |"
+        )
+    one, many = (found[f"search_{n}_ms"] for n in (1, 32))
+    return [
+        *lines,
+        "",
+        f"`index.filter(allow=...)` of {found['named']:,} ids is prepared in "
+        f"{found['prepare_ms']['median']:.0f} ms. A search with it takes "
+        f"{one['with']['median']:.2f} ms for one query ({one['without']['median']:.2f} without) "
+        f"and {many['with']['median']:.1f} ms for 32 ({many['without']['median']:.1f}).",
+        "",
+        *source(report["machine"], "build.py"),
+    ]
+
+
+def live(report: dict[str, Any]) -> list[str]:
+    """Return what searches notice of a writer."""
+    options, checked = report["options"], report["violations"]
+    memory = report["memory_mib"]
+    lines = [
+        "### Searches beside a writer",
+        "",
+        f"{options['n_items']:,} × {options['dim']}, {options['metric']}, k={options['k']}: "
+        f"{options['searchers']} threads search one query after the other, for "
+        f"{options['seconds']:.0f} s. The control is a third thread that wakes "
+        f"{options['rate']:,} times a second and does nothing. CPUs of other programs are those "
+        "that were busy meanwhile: where they are, so are the tails.",
+        "",
+        "| beside them | p50, ms | p99 | p99.9 | searches a second | CPUs, ours | of others |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    titles = {"alone": "nothing", "control": "the control", "writer": "the writer"}
+    for name, title in titles.items():
+        row = report["phases"][name]
+        lines.append(
+            f"| {title} | {row['p50_ms']:.2f} | {row['p99_ms']:.2f} | {row['p99.9_ms']:.2f} "
+            f"| {row['per_second']:,} | {row['cpus']:.2f} | {max(0, row['other_cpus']):.2f} |"
+        )
+    return [
+        *lines,
+        "",
+        f"The writer made {report['updates_per_second']:,} updates a second, "
+        f"{report['deletes'] / report['updates']:.0%} of them deletes, with "
+        f"{report['compactions']} compactions; p99 is ×{report['p99_to_alone']:.1f} of that "
+        f"without it. {checked['entries']:,} entries of answers were checked against its log, "
+        f"{checked['violations']} were wrong. Resident memory: {memory[0]:.0f} MiB at first, "
+        f"{max(memory):.0f} at most, {memory[-1]:.0f} at last.",
+        "",
+        *source(report["machine"], "live.py"),
+    ]
+
+
 def source(machine: dict[str, Any], command: str) -> list[str]:
     """Return where the figures come from, in one line."""
     names = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -126,13 +197,15 @@ def source(machine: dict[str, Any], command: str) -> list[str]:
     ]
 
 
+SECTIONS = {"quality": quality, "search": search, "build": build, "live": live}
+
+
 def block(results: Path = RESULTS) -> str:
     """Return what stands between the two marks of README."""
-    parts = [
-        section(json.loads((results / f"{name}.json").read_text()))
-        for name, section in (("quality", quality), ("search", search))
-    ]
-    return "\n".join(["", *parts[0], "", *parts[1], ""])
+    lines = [""]
+    for name, section in SECTIONS.items():
+        lines += [*section(json.loads((results / f"{name}.json").read_text())), ""]
+    return "\n".join(lines)
 
 
 def written(readme: str, text: str) -> str:

@@ -25,7 +25,7 @@ from recengine.retrieval import _bias, _id_lists, _persistence, _planner, _reque
 from recengine.retrieval._columns import Columns
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._live import Live
-from recengine.retrieval._segment import sealed
+from recengine.retrieval._segment import frozen, sealed
 from recengine.retrieval._stats import SearchStats
 from recengine.retrieval._vectors import STORAGES, owned, rounded, storage_of
 from recengine.retrieval.filters import Filter, Prepared
@@ -97,14 +97,15 @@ class FlatIndex:
         table = owned("vectors", vectors, storage)
         if table.shape[1] == 0:
             raise ValueError(f"vectors must have dim >= 1, got shape {table.shape}")
-        names = np.arange(len(table)) if ids is None else as_ids("ids", ids)
-        if len(names) != len(table):
+        names = None if ids is None else as_ids("ids", ids)
+        if names is not None and len(names) != len(table):
             raise ValueError(f"ids must have one entry per vector ({len(table)}), got {len(names)}")
         number = METRICS.index(metric)
         boost = None if bias is None else _bias.as_bias(bias, len(table), number)
         read = Columns.read(columns, len(table))
         base = replace(sealed(table, number), bias=boost)
-        self._begin(first_generation(base, IdMap(names), number, read))
+        book = IdMap(frozen(np.arange(len(table))) if names is None else names)
+        self._begin(first_generation(base, book, number, read))
 
     def _begin(self, generation: Generation) -> None:
         self._live = Live(generation)
