@@ -59,6 +59,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+REST_SECONDS = 0.25
 OUTPUT = ("json", "compare")  # options that say where the report goes
 
 
@@ -91,10 +92,16 @@ def run_rounds(
     want: Truth,
     seen: Any,
 ) -> dict[str, list[float]]:
-    """Return the milliseconds of each engine in each round, every answer checked."""
+    """Return the milliseconds of each engine in each round, every answer checked.
+
+    Threads of a pool look for work for a while after the last of it: with several threads each
+    engine waits until those of the one before are at rest.
+    """
     times: dict[str, list[float]] = {name: [] for name in engines}
     for repeat in range(-1, options.repeats):  # the first round warms up
         for name, engine in engines.items():
+            if options.threads > 1:
+                time.sleep(REST_SECONDS)
             elapsed, found = engine()
             if name == "recengine":
                 check_ours(found, want)
