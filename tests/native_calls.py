@@ -59,6 +59,31 @@ def words(allowed):
     return np.packbits(bits, bitorder="little").view(np.uint64)
 
 
+def random_limits(rng, n, n_queries, chosen):
+    """Return options of the search that limit it to some of n rows, as far as `chosen` names them.
+
+    Of "ordinals", "mask", "alive", "exclude" and "bias".
+    """
+    options, width = {}, n
+    if "ordinals" in chosen:
+        width = 2 * n
+        numbers = rng.permutation(width)[:n].astype(np.int64)
+        if rng.random() < 0.5:
+            numbers.sort()
+        options["ordinals"] = numbers
+        options["ascending"] = bool((np.diff(numbers) > 0).all())
+    if "mask" in chosen:
+        options["mask"] = words(rng.random(width) < 0.6)
+    if "alive" in chosen:
+        options["alive"] = words(rng.random(n) < 0.6)
+    if "exclude" in chosen:
+        lists = [np.unique(rng.integers(0, width, 20)) for _ in range(n_queries)]
+        options["exclude_indptr"], options["exclude_rows"] = csr(lists)
+    if "bias" in chosen:
+        options["bias"] = f32(rng.choice([0, 0.5, -2, 1e-3], n))
+    return options
+
+
 def csr(lists):
     """Return (indptr, rows) of sorted row lists."""
     indptr = np.cumsum([0, *map(len, lists)]).astype(np.int64)

@@ -7,7 +7,6 @@ namespace recengine {
 
 namespace {
 
-constexpr int64_t kStreamed = 12;  // queries that wait for memory, as the tiles see it
 constexpr int64_t kAhead = 8192;
 
 void prefetch_facts(const uint8_t* facts) {
@@ -27,7 +26,7 @@ int64_t next_hit(const Kernels& kernels, const CodeWalk& walk, int64_t first, in
   for (int64_t panel = first; panel < end; ++panel) {
     const uint8_t* high = walk.high + panel * stride;
     const uint8_t* low = walk.low == nullptr ? nullptr : walk.low + panel * bytes;
-    if (walk.n_queries <= kStreamed) prefetch_facts(high + bytes);
+    prefetch_facts(high + bytes);
     dot_codes(high, low, walk.words, walk.pairs, walk.n_queries, walk.raw);
     const auto* facts = reinterpret_cast<const PanelFacts*>(high + bytes);
     const float* boost =

@@ -154,9 +154,8 @@ uint32_t hits(const HitTest& test) {
   return mask;
 }
 
-// A few queries wait for memory: their tiles ask for what lies so many bytes ahead. Asking beyond
-// the end is harmless.
-constexpr int kStreamed = 12;
+// Tiles ask for what lies so many bytes ahead: few queries wait for memory, and so does the first
+// tile of a block. Asking beyond the end is harmless.
 constexpr int64_t kAhead = 8192;
 
 // The codes of a panel come from its planes as they are needed, 32 items x 4 dims at a time.
@@ -187,12 +186,9 @@ CodePair second_group(CodePair top, CodePair rest, __m512i upper) {
           _mm512_ternarylogic_epi32(upper, top.high, _mm512_srli_epi32(rest.high, 4), 0xca)};
 }
 
-template <int Q>
 CodePair load_plane(const uint8_t* plane) {
-  if constexpr (Q <= kStreamed) {
-    _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead), _MM_HINT_T0);
-    _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead + 64), _MM_HINT_T0);
-  }
+  _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead), _MM_HINT_T0);
+  _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead + 64), _MM_HINT_T0);
   return {_mm512_load_si512(plane), _mm512_load_si512(plane + 64)};
 }
 
@@ -205,8 +201,8 @@ __attribute__((noinline)) void code_tile(const uint8_t* high, const uint8_t* low
   for (int q = 0; q < Q; ++q) sum[q][0] = sum[q][1] = _mm512_setzero_si512();
   const __m512i upper = _mm512_set1_epi8(static_cast<char>(0xf0));
   for (int64_t p = 0; p < pairs; ++p) {
-    const CodePair top = load_plane<Q>(high + p * kPanelBytes);
-    const CodePair rest = kFine ? load_plane<Q>(low + p * kPanelBytes) : top;
+    const CodePair top = load_plane(high + p * kPanelBytes);
+    const CodePair rest = kFine ? load_plane(low + p * kPanelBytes) : top;
     const CodePair first = first_group<kFine>(top, rest, upper);
 #pragma GCC unroll 12
     for (int q = 0; q < Q; ++q) {

@@ -79,24 +79,9 @@ def test_answers_are_those_of_the_float_scan(case):
     n = case["n_rows"]
     vectors = copies_of(rng, n, case["n_kinds"], 5)
     queries = native.f32(rng.standard_normal((case["n_queries"], 5)))
-    options = {"num_threads": case["threads"]}
-    width = n
-    if "ordinals" in case["filtered"]:
-        width = 2 * n
-        numbers = rng.permutation(width)[:n].astype(np.int64)
-        if rng.random() < 0.5:
-            numbers.sort()
-        options["ordinals"] = numbers
-        options["ascending"] = bool((np.diff(numbers) > 0).all())
-    if "mask" in case["filtered"]:
-        options["mask"] = native.words(rng.random(width) < 0.6)
-    if "alive" in case["filtered"]:
-        options["alive"] = native.words(rng.random(n) < 0.6)
-    if "exclude" in case["filtered"]:
-        lists = [np.unique(rng.integers(0, width, 20)) for _ in queries]
-        options["exclude_indptr"], options["exclude_rows"] = native.csr(lists)
-    if "bias" in case["filtered"] and case["metric"] != "l2":
-        options["bias"] = native.f32(rng.choice([0, 0.5, -2, 1e-3], n))
+    chosen = case["filtered"] - ({"bias"} if case["metric"] == "l2" else set())
+    options = native.random_limits(rng, n, len(queries), chosen)
+    options["num_threads"] = case["threads"]
     native.search(case["level"], case["metric"], queries, vectors, case["k"], **options)
 
 

@@ -108,24 +108,8 @@ def test_answers_are_those_of_the_float_scan(case):
     if case["zero"]:
         queries[0] = 0
         vectors[rng.integers(0, n)] = 0
-    options = {"num_threads": case["threads"]}
-    width = n
-    if "ordinals" in case["filtered"]:
-        width = 2 * n
-        numbers = rng.permutation(width)[:n].astype(np.int64)
-        if rng.random() < 0.5:
-            numbers.sort()
-        options["ordinals"] = numbers
-        options["ascending"] = bool((np.diff(numbers) > 0).all())
-    if "mask" in case["filtered"]:
-        options["mask"] = native.words(rng.random(width) < 0.6)
-    if "alive" in case["filtered"]:
-        options["alive"] = native.words(rng.random(n) < 0.6)
-    if "exclude" in case["filtered"]:
-        lists = [np.unique(rng.integers(0, width, 20)) for _ in queries]
-        options["exclude_indptr"], options["exclude_rows"] = native.csr(lists)
-    if "bias" in case["filtered"]:
-        options["bias"] = native.f32(rng.choice([0, 0.5, -2, 1e-3], n))
+    options = native.random_limits(rng, n, len(queries), case["filtered"])
+    options["num_threads"] = case["threads"]
     if "min_score" in case["filtered"]:
         options["min_score"] = float(rng.choice([-0.5, 0, 0.5]))
     codes = grouped(
