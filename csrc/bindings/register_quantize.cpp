@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ namespace {
 constexpr int64_t kChunkRows = 8192;  // fixed, so that the mean does not depend on threads
 constexpr int64_t kHugePage = int64_t{1} << 21;
 constexpr double kSmallestMean = 0x1p-40;
+constexpr double kWorthwhileMean = 0.125;  // of the root mean square of |y|
 
 using OrderArray = py::array_t<int64_t, py::array::c_style>;
 using DoubleArray = py::array_t<double, py::array::c_style>;
@@ -72,7 +74,22 @@ double power_of_two_above(double value) {
   return value > 0 ? std::ldexp(1.0, exponent) : 1.0;
 }
 
-// The mean of all y 2^-exponent; nothing where it is too short to be told from noise.
+// The root mean square of all |y| 2^-exponent.
+double mean_length(const CodeSource& source) {
+  double square = 0;
+  for (int64_t slot = 0; slot < source.n; ++slot) {
+    const double own = source.sq_norm[source.order == nullptr ? slot : source.order[slot]];
+    if (source.metric == Metric::kCosine) {
+      square += own > 0 ? 1 : 0;
+    } else {
+      square += own * source.unit * source.unit;
+    }
+  }
+  return std::sqrt(square / static_cast<double>(std::max<int64_t>(source.n, 1)));
+}
+
+// The mean of all y 2^-exponent; nothing where it is too short to be told from noise, or to be
+// worth the bias that it gives every item.
 std::vector<double> mean_of(Work* work, int64_t n_chunks, int num_threads) {
   const int64_t dim = work->source.dim;
   work->sums.assign(static_cast<size_t>(n_chunks * dim), 0.0);
@@ -86,7 +103,11 @@ std::vector<double> mean_of(Work* work, int64_t n_chunks, int num_threads) {
     mean[static_cast<size_t>(j)] /= static_cast<double>(std::max<int64_t>(work->source.n, 1));
     square += mean[static_cast<size_t>(j)] * mean[static_cast<size_t>(j)];
   }
-  if (std::sqrt(square) < kSmallestMean) std::fill(mean.begin(), mean.end(), 0.0);
+  const double worthwhile =
+      work->source.metric == Metric::kL2 ? 0.0 : kWorthwhileMean * mean_length(work->source);
+  if (std::sqrt(square) < std::max(kSmallestMean, worthwhile)) {
+    std::fill(mean.begin(), mean.end(), 0.0);
+  }
   work->sums.clear();
   work->sums.shrink_to_fit();
   return mean;
@@ -107,8 +128,16 @@ void check_order(const OrderArray& order, int64_t n) {
   }
 }
 
+// Whether slots hold rows as they are.
+bool is_identity(const int32_t* order, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) {
+    if (order[i] != i) return false;
+  }
+  return true;
+}
+
 py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metric, int num_threads,
-                const std::optional<OrderArray>& order) {
+                const std::optional<OrderArray>& order, bool with_facts) {
   const auto [rows, n] = rows_of(vectors, "vectors");
   const int64_t dim = rows.dim;
   require(dim >= 1, "vectors must have at least one column, got 0");
@@ -117,6 +146,8 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
           "sq_norms must have one entry per vector (" + std::to_string(n) + ")");
   require(metric >= 0 && metric <= 2, "metric must be 0, 1 or 2, got " + std::to_string(metric));
   require(num_threads >= 1, "num_threads must be >= 1, got " + std::to_string(num_threads));
+  const bool fits = n <= std::numeric_limits<int32_t>::max();
+  require(!order || fits, "order must be None for " + std::to_string(n) + " vectors");
   if (order) check_order(*order, n);
   const int64_t n_coded = order ? order->shape(0) : n;
   const int64_t n_panels = (n_coded + kPanelRows - 1) / kPanelRows;
@@ -125,14 +156,17 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
   const int64_t pairs = code_pairs(dim);
   py::array_t<uint8_t> high = aligned_bytes(n_panels * high_stride(pairs));
   py::array_t<uint8_t> low = aligned_bytes(n_panels * pairs * kPanelBytes);
-  py::array_t<float> residual({int64_t{2}, slots});
-  py::array_t<float> length({int64_t{2}, slots});
+  py::array_t<float> residual({int64_t{2}, with_facts ? slots : 0});
+  py::array_t<float> length({int64_t{2}, with_facts ? slots : 0});
+  py::array_t<int32_t> order_out(fits ? n_coded : 0);
   DoubleArray mean_out(dim);
   double unit = 1;
+  bool in_order = true;
   Work work{{rows, sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n_coded, dim,
-             static_cast<Metric>(metric)},
-            {high.mutable_data(), low.mutable_data(), residual.mutable_data(),
-             length.mutable_data(), slots},
+             static_cast<Metric>(metric), false, false},
+            {high.mutable_data(), low.mutable_data(), fits ? order_out.mutable_data() : nullptr,
+             with_facts ? residual.mutable_data() : nullptr,
+             with_facts ? length.mutable_data() : nullptr, slots},
             {},
             n_panels};
   {
@@ -144,17 +178,23 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
     work.source.unit = unit;
     const std::vector<double> mean = mean_of(&work, n_chunks, num_threads);
     work.source.mean = mean.data();
+    work.source.shares = metric != static_cast<int>(Metric::kL2) &&
+                         std::all_of(mean.begin(), mean.end(), [](double m) { return m == 0; });
+    work.source.sorts = work.source.shares && !order && fits;
     parallel_for(n_chunks, num_threads, encode_chunk, &work);
     std::copy(mean.begin(), mean.end(), mean_out.mutable_data());
+    in_order = !order && (!fits || is_identity(order_out.data(), n_coded));
   }
   py::dict codes;
   codes["high"] = high;
   codes["low"] = low;
-  codes["residual"] = residual;
-  codes["length"] = length;
+  if (with_facts) {
+    codes["residual"] = residual;
+    codes["length"] = length;
+  }
   codes["mean"] = mean_out;
   codes["unit"] = unit;
-  if (order) codes["order"] = *order;
+  if (!in_order) codes["order"] = order_out;
   return codes;
 }
 
@@ -163,7 +203,9 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
 void register_quantize(py::module_& m) {
   m.def("encode", encode, py::arg("vectors").noconvert(), py::arg("sq_norms").noconvert(),
         py::arg("metric"), py::arg("num_threads") = 1, py::arg("order") = py::none(),
-        "Int8 codes of the rows and the bounds of their error: what the certified scan reads.");
+        py::arg("with_facts") = false,
+        "Int8 codes of the rows and the bounds of their error: what the certified scan reads. "
+        "`with_facts` adds residual and length of each row, of which the panels hold the largest.");
 }
 
 }  // namespace recengine

@@ -12,6 +12,9 @@ namespace {
 
 constexpr double kSmallestStep = 0x1p-60;  // keeps 1 / step and bias / step far inside float32
 constexpr double kRoundUp = 1.0 + 0x1p-20;
+constexpr double kAlike = 1.02;        // steps that need no sorting
+constexpr double kSharedSorted = 1.5;  // steps share the largest up to this ratio, which costs
+constexpr double kShared = 1.1;        // precision: in sorted windows few panels come near it
 
 double row_scale(const CodeSource& source, int64_t row) {
   if (source.metric != Metric::kCosine) return source.unit;
@@ -24,6 +27,19 @@ float rounded_up(double value) {
                         std::numeric_limits<float>::infinity());
 }
 
+// A float32 step, so that the scan and this code speak of the same number.
+double step_of(double largest) {
+  return static_cast<double>(static_cast<float>(std::max(largest / 126.99, kSmallestStep)));
+}
+
+// The step of a row that has no mean taken off.
+double own_step(const CodeSource& source, int64_t row, float* widened) {
+  const float* x = row_at(source.rows, row, widened);
+  float largest = 0;
+  for (int64_t j = 0; j < source.dim; ++j) largest = std::max(largest, std::fabs(x[j]));
+  return step_of(static_cast<double>(largest) * row_scale(source, row));
+}
+
 // What one row contributes beside its codes; residual and length on the fine and the coarse grid.
 struct RowFacts {
   double inverse_step = 1;
@@ -32,9 +48,9 @@ struct RowFacts {
   double length[2] = {0, 0};
 };
 
-// codes[0..dim) of one row; z and widened are scratch.
-RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, float* widened,
-                      uint8_t* codes) {
+// codes[0..dim) of one row, on a step no smaller than its own; z and widened are scratch.
+RowFacts quantize_row(const CodeSource& source, int64_t row, double smallest_step, double* z,
+                      float* widened, uint8_t* codes) {
   const float* x = row_at(source.rows, row, widened);
   const double scale = row_scale(source, row);
   double largest = 0;
@@ -48,9 +64,7 @@ RowFacts quantize_row(const CodeSource& source, int64_t row, double* z, float* w
     along += source.mean[j] * z[j];
     square += z[j] * z[j];
   }
-  // A float32 step, so that the scan and this code speak of the same number.
-  const double step =
-      static_cast<double>(static_cast<float>(std::max(largest / 126.99, kSmallestStep)));
+  const double step = std::max(step_of(largest), smallest_step);
   const double inverse = 1.0 / step;
   double lost[2] = {0, 0};
   int64_t length = 0;
@@ -96,16 +110,63 @@ void widen_bounds(const RowFacts& facts, const CodeTable& table, int64_t slot, P
   const int64_t r = slot % kPanelRows;
   for (int64_t grid = 0; grid < 2; ++grid) {
     float* bounds = panel->bounds[grid];
-    float& residual = table.residual[grid * table.slots + slot];
-    float& length = table.length[grid * table.slots + slot];
-    residual = rounded_up(facts.residual[grid]);
-    length = rounded_up(facts.length[grid]);
+    const float residual = rounded_up(facts.residual[grid]);
+    const float length = rounded_up(facts.length[grid]);
+    if (table.residual != nullptr) {
+      table.residual[grid * table.slots + slot] = residual;
+      table.length[grid * table.slots + slot] = length;
+    }
     const float smallest = r == 0 ? panel->inverse_step[r] : bounds[kMinInverse];
     bounds[kMaxResidual] = std::max(bounds[kMaxResidual], residual);
     bounds[kMaxLength] = std::max(bounds[kMaxLength], length);
     bounds[kMaxInverse] = std::max(bounds[kMaxInverse], panel->inverse_step[r]);
     bounds[kMaxBias] = std::max(bounds[kMaxBias], std::fabs(panel->bias[r]));
     bounds[kMinInverse] = std::min(smallest, panel->inverse_step[r]);
+  }
+}
+
+// The rows of a window in the order of their slots, and the least step of each panel's codes.
+struct Window {
+  int64_t rows[kWindowRows];
+  double steps[kWindowRows];
+  double smallest_step[kWindowRows / kPanelRows];
+};
+
+// The step that rows [first, last) of a window share, or 0: rows without length take any.
+double shared_step(const Window& window, int64_t first, int64_t last, double limit) {
+  double low = std::numeric_limits<double>::infinity();
+  double high = 0;
+  for (int64_t i = first; i < last; ++i) {
+    if (window.steps[i] <= kSmallestStep) continue;
+    low = std::min(low, window.steps[i]);
+    high = std::max(high, window.steps[i]);
+  }
+  return high <= limit * low ? high : 0;
+}
+
+void arrange(const CodeSource& source, int64_t slot, int64_t count, float* widened,
+             Window* window) {
+  for (int64_t i = 0; i < count; ++i) {
+    window->rows[i] = source.order == nullptr ? slot + i : source.order[slot + i];
+    window->steps[i] = source.shares ? own_step(source, window->rows[i], widened) : 0;
+  }
+  if (source.sorts && shared_step(*window, 0, count, kAlike) == 0) {
+    int64_t by[kWindowRows];
+    const Window as_given = *window;
+    for (int64_t i = 0; i < count; ++i) by[i] = i;
+    std::stable_sort(by, by + count, [&as_given](int64_t a, int64_t b) {
+      return as_given.steps[a] > as_given.steps[b];
+    });
+    for (int64_t i = 0; i < count; ++i) {
+      window->rows[i] = as_given.rows[by[i]];
+      window->steps[i] = as_given.steps[by[i]];
+    }
+  }
+  const double limit = source.sorts ? kSharedSorted : kShared;
+  for (int64_t first = 0; first < count; first += kPanelRows) {
+    const int64_t last = std::min(first + kPanelRows, count);
+    window->smallest_step[first / kPanelRows] =
+        source.shares ? shared_step(*window, first, last, limit) : 0;
   }
 }
 
@@ -127,16 +188,23 @@ void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
   std::vector<double> z(static_cast<size_t>(source.dim));
   std::vector<float> widened(static_cast<size_t>(source.dim));
   std::vector<uint8_t> codes(static_cast<size_t>(pairs * 8), uint8_t{128});
+  Window window;
   for (int64_t panel = first; panel < last; ++panel) {
     uint8_t* high = table.high + panel * high_stride(pairs);
     uint8_t* low = table.low + panel * pairs * kPanelBytes;
+    const int64_t at = panel * kPanelRows % kWindowRows;
+    if (at == 0) {
+      const int64_t slot = panel * kPanelRows;
+      arrange(source, slot, std::min(kWindowRows, source.n - slot), widened.data(), &window);
+    }
     PanelFacts facts{};
     for (int64_t r = 0; r < kPanelRows; ++r) {
       const int64_t slot = panel * kPanelRows + r;
       RowFacts own;
       if (slot < source.n) {
-        const int64_t row = source.order == nullptr ? slot : source.order[slot];
-        own = quantize_row(source, row, z.data(), widened.data(), codes.data());
+        own = quantize_row(source, window.rows[at + r], window.smallest_step[at / kPanelRows],
+                           z.data(), widened.data(), codes.data());
+        if (table.order != nullptr) table.order[slot] = static_cast<int32_t>(window.rows[at + r]);
       } else {
         std::fill(codes.begin(), codes.end(), uint8_t{128});
       }
@@ -145,7 +213,7 @@ void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
       facts.bias[r] = static_cast<float>(own.bias);
       if (slot < source.n) {
         widen_bounds(own, table, slot, &facts);
-      } else {
+      } else if (table.residual != nullptr) {
         for (int64_t grid = 0; grid < 2; ++grid) {
           table.residual[grid * table.slots + slot] = 0;
           table.length[grid * table.slots + slot] = 0;

@@ -35,7 +35,8 @@ enum PanelBound {
 struct CodeTable {
   uint8_t* high;    // [n_panels]: [pairs][32][4] bytes, then PanelFacts
   uint8_t* low;     // [n_panels][pairs][32][4]
-  float* residual;  // [2][slots] >= |z - s c| / s on the fine and on the coarse grid
+  int32_t* order;   // [n] the row of each slot; null where nobody asks for it
+  float* residual;  // [2][slots] >= |z - s c| / s on the fine and on the coarse grid; null likewise
   float* length;    // [2][slots] >= |c|
   int64_t slots;
 };
@@ -43,16 +44,23 @@ struct CodeTable {
 struct CodeSource {
   Rows rows;              // [n][dim]
   const double* sq_norm;  // [n] canonical x.x; read under cosine
-  const double* mean;     // [dim] of y 2^-exponent
+  const double* mean;     // [dim] of y 2^-exponent, or zeros
   const int64_t* order;   // [n] the row of each slot, or null where slots are rows
   double unit;            // 2^-exponent
   int64_t n;              // slots
   int64_t dim;
   Metric metric;
+  bool shares;  // steps within panels; pre: the mean is 0, and the metric not l2
+  bool sorts;   // windows by step; pre: shares, without an order
 };
 
 // Pairs of groups of 4 dims that a row of codes takes: a byte holds 4 bits of either group.
 inline int64_t code_pairs(int64_t dim) { return (dim + 7) / 8; }
+
+// Without a mean there is no bias, and a panel whose rows share one step is tested by one integer a
+// query (see simd/kernels.h): then rows of nearly equal steps share the largest. Where slots are
+// free, rows are laid out by step within windows of so many, so that most panels come to that.
+inline constexpr int64_t kWindowRows = 32 * kPanelRows;
 
 // Bytes from one panel of the high plane to the next.
 inline int64_t high_stride(int64_t pairs) {
@@ -62,8 +70,8 @@ inline int64_t high_stride(int64_t pairs) {
 // post: sum[j] += y_ij over slots [first, last), in their order. cost: one pass over the rows.
 void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum);
 
-// Codes of panels [first, last). pre: panels lie within the padded table.
-// numerics: residual, length and the bounds are rounded up; z is formed in float64.
+// Codes of panels [first, last). pre: panels lie within the padded table; first is that of a
+// window. numerics: residual, length and the bounds are rounded up; z is formed in float64.
 void quantize_panels(const CodeSource& source, int64_t first, int64_t last, const CodeTable& table);
 
 }  // namespace recengine

@@ -54,6 +54,9 @@ struct CodePanel {
   const float* boost;         // [32] added to scores, or null
 };
 
+// Sums of codes stay below this where limits are integers; a power of two, so that it is exact.
+inline constexpr float kLargestSum = 0x1p30F;
+
 struct Kernels {
   const char* name;
 
@@ -72,6 +75,13 @@ struct Kernels {
   //       unless item r may be dropped for query q.
   bool (*code_hits)(const int32_t* raw, const CodePanel& panel, const CodeQueries& queries,
                     int64_t n_queries, uint32_t* masks);
+
+  // The same test where all 32 items share one step and have neither bias nor boost: an integer a
+  // query stands for it. Limits are there before the sums are.
+  // post: limits[q], q < 16: the least sum that does not let an item be dropped.
+  void (*code_limits)(const CodePanel& panel, const CodeQueries& queries, int32_t* limits);
+  // pre:  |raw| < 2^30. post: as code_hits.
+  bool (*raw_hits)(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint32_t* masks);
 
   // pre:  rows[0..32) readable for `dim` floats; panel holds dim*32 floats, 64-byte aligned.
   // post: panel[j*32 + r] == rows[r][j].

@@ -339,12 +339,45 @@ bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& qu
   return any != 0;
 }
 
+// Limits are cut off where no sum reaches; one that is not a number becomes the lowest.
+void code_limits(const CodePanel& panel, const CodeQueries& queries, int32_t* limits) {
+  alignas(32) float slacks[16];
+  panel_slack(panel, queries, slacks);
+  for (int64_t q = 0; q < 16; q += kLanes) {
+    const __m256 limit =
+        _mm256_fmsub_ps(_mm256_set1_ps(panel.bounds[2]), _mm256_load_ps(queries.alpha + q),
+                        _mm256_load_ps(slacks + q));
+    const __m256 above = _mm256_max_ps(limit, _mm256_set1_ps(-kLargestSum));
+    const __m256 cut = _mm256_floor_ps(_mm256_min_ps(above, _mm256_set1_ps(kLargestSum)));
+    _mm256_store_si256(reinterpret_cast<__m256i*>(limits + q),
+                       _mm256_add_epi32(_mm256_cvttps_epi32(cut), _mm256_set1_epi32(1)));
+  }
+}
+
+bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    const int32_t below = limits[q] - 1;
+    masks[q] = 0;
+    if (!exceeds(raw + q * kPanelRows, below)) continue;
+    for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+      const auto* sums = reinterpret_cast<const __m256i*>(raw + q * kPanelRows + r);
+      const __m256i hit = _mm256_cmpgt_epi32(_mm256_load_si256(sums), _mm256_set1_epi32(below));
+      masks[q] |= static_cast<uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(hit))) << r;
+    }
+    any |= masks[q];
+  }
+  return any != 0;
+}
+
 }  // namespace
 
 const Kernels kKernelsAvx2 = {"avx2",
                               kQueryCodeMax,
                               dot_codes,
                               code_hits,
+                              code_limits,
+                              raw_hits,
                               pack_panel,
                               panel_scores<Dot>,
                               panel_scores<NegativeSquares>,

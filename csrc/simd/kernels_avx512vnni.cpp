@@ -324,12 +324,57 @@ bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& qu
                                 : any_hits<true>(raw, panel, queries, n_queries, masks);
 }
 
+// Limits are cut off where no sum reaches, so that differences of sums and limits fit in int32; a
+// limit that is not a number becomes the lowest.
+void code_limits(const CodePanel& panel, const CodeQueries& queries, int32_t* limits) {
+  const __m512 limit = _mm512_fmsub_ps(_mm512_set1_ps(panel.bounds[2]),
+                                       _mm512_load_ps(queries.alpha), panel_slack(panel, queries));
+  const __m512 above = _mm512_max_ps(limit, _mm512_set1_ps(-kLargestSum));
+  const __m512i whole = _mm512_cvt_roundps_epi32(_mm512_min_ps(above, _mm512_set1_ps(kLargestSum)),
+                                                 _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  _mm512_store_si512(limits, _mm512_add_epi32(whole, _mm512_set1_epi32(1)));
+}
+
+// The larger of each two sums less the limit: negative if both items may be dropped.
+__m512i beyond(const int32_t* raw, int32_t limit) {
+  const __m512i larger = _mm512_max_epi32(_mm512_load_si512(raw), _mm512_load_si512(raw + kLanes));
+  return _mm512_sub_epi32(larger, _mm512_set1_epi32(limit));
+}
+
+// kCount queries, or `n_queries` where that is 0.
+template <int kCount>
+bool any_beyond(const int32_t* raw, const int32_t* limits, int64_t n_queries) {
+  const int64_t count = kCount == 0 ? n_queries : kCount;
+  __m512i all = _mm512_set1_epi32(-1);
+#pragma GCC unroll 12
+  for (int64_t q = 0; q < count; ++q) {
+    all = _mm512_and_si512(all, beyond(raw + q * kPanelRows, limits[q]));
+  }
+  return _mm512_movepi32_mask(all) != 0xffff;
+}
+
+bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint32_t* masks) {
+  const bool any = n_queries == kTileQueries ? any_beyond<kTileQueries>(raw, limits, n_queries)
+                                             : any_beyond<0>(raw, limits, n_queries);
+  if (!any) return false;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    const __m512i limit = _mm512_set1_epi32(limits[q]);
+    const int32_t* sums = raw + q * kPanelRows;
+    const __mmask16 low = _mm512_cmpge_epi32_mask(_mm512_load_si512(sums), limit);
+    const __mmask16 high = _mm512_cmpge_epi32_mask(_mm512_load_si512(sums + kLanes), limit);
+    _store_mask32(masks + q, _mm512_kunpackw(high, low));
+  }
+  return true;
+}
+
 }  // namespace
 
 const Kernels kKernelsAvx512Vnni = {"avx512vnni",
                                     127,
                                     dot_codes,
                                     code_hits,
+                                    code_limits,
+                                    raw_hits,
                                     pack_panel,
                                     panel_scores<Dot>,
                                     panel_scores<NegativeSquares>,

@@ -2,6 +2,7 @@
 // this file: see kernels_avx2.cpp.
 #include <arm_neon.h>
 
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -290,6 +291,32 @@ bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& qu
   return any != 0;
 }
 
+// Limits are cut off where no sum reaches; one that is not a number becomes the lowest.
+void code_limits(const CodePanel& panel, const CodeQueries& queries, int32_t* limits) {
+  for (int64_t q = 0; q < 16; ++q) {
+    const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
+                        queries.zeta[q] * panel.bounds[2] + queries.eta[q] * panel.bounds[3] -
+                        queries.offset[q];
+    const float limit = panel.bounds[2] * queries.alpha[q] - slack;
+    const float above = limit > -kLargestSum ? limit : -kLargestSum;
+    limits[q] = static_cast<int32_t>(std::floor(above < kLargestSum ? above : kLargestSum)) + 1;
+  }
+}
+
+bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    uint32_t mask = 0;
+    for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+      const int32x4_t sums = vld1q_s32(raw + q * kPanelRows + r);
+      mask |= lane_bits(vcgeq_s32(sums, vdupq_n_s32(limits[q]))) << r;
+    }
+    masks[q] = mask;
+    any |= mask;
+  }
+  return any != 0;
+}
+
 struct CanonicalDot {
   static float64x2_t step(float64x2_t sum, float64x2_t a, float64x2_t b) {
     return vfmaq_f64(sum, a, b);
@@ -443,6 +470,8 @@ const Kernels kKernelsNeon = {"neon",
                               127,
                               dot_codes,
                               code_hits,
+                              code_limits,
+                              raw_hits,
                               pack_panel,
                               panel_scores<Dot>,
                               panel_scores<NegativeSquares>,

@@ -1,4 +1,5 @@
 // The reference: what every other level must agree with, in plain C++ for the baseline ISA.
+#include <cmath>
 #include <cstring>
 #include <limits>
 
@@ -124,6 +125,31 @@ bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& qu
   return any != 0;
 }
 
+// Limits are cut off where no sum reaches; one that is not a number becomes the lowest.
+void code_limits(const CodePanel& panel, const CodeQueries& queries, int32_t* limits) {
+  for (int64_t q = 0; q < 16; ++q) {
+    const float slack = queries.delta[q] * panel.bounds[0] + queries.epsilon[q] * panel.bounds[1] +
+                        queries.zeta[q] * panel.bounds[2] + queries.eta[q] * panel.bounds[3] -
+                        queries.offset[q];
+    const float limit = panel.bounds[2] * queries.alpha[q] - slack;
+    const float above = limit > -kLargestSum ? limit : -kLargestSum;
+    limits[q] = static_cast<int32_t>(std::floor(above < kLargestSum ? above : kLargestSum)) + 1;
+  }
+}
+
+bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint32_t* masks) {
+  uint32_t any = 0;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    uint32_t mask = 0;
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      if (raw[q * kPanelRows + r] >= limits[q]) mask |= uint32_t{1} << r;
+    }
+    masks[q] = mask;
+    any |= mask;
+  }
+  return any != 0;
+}
+
 double add_lanes(const double* lane) {
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
@@ -205,6 +231,8 @@ const Kernels kKernelsScalar = {"scalar",
                                 127,
                                 dot_codes,
                                 code_hits,
+                                code_limits,
+                                raw_hits,
                                 pack_panel,
                                 dot_panel,
                                 l2_panel,

@@ -43,7 +43,8 @@ cdef struct CodeQuery:
     double tau_shift
     double kappa        # float64 rounding, in units of 1 / step
     double total        # sum of the query's codes
-    double[3] idle      # to three cache lines
+    int64_t room        # the length of the list at which some of it is scored
+    double[2] idle      # to three cache lines
 
 cdef struct CodeChunk:
     int64_t n_queries

@@ -19,7 +19,9 @@ from recengine.retrieval._plan cimport Plan, Query, take, threshold
 
 
 cdef enum:
-    SPARE_FOUND = 160    # room of a query's list beyond 8 k: half holds what stays open
+    SPARE_FOUND = 160    # capacity of a query's list beyond 8 k: half holds what stays open,
+    SPARE_COARSE = 8192  # or, of few queries, so much: the coarse grid leaves more open
+    FIRST_ROOM = 64      # what exact scores do for the limit is tried at this length beyond 4 k
 
 cdef double TEST_ROUNDING = 2.0 ** -20
 cdef double TIE_ROUNDING = 2.0 ** -20
@@ -188,7 +190,8 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     cdef int64_t word_bytes = n_queries * 2 * plan.codes.pairs * 4
     chunk.n_queries, chunk.n_seated = n_queries, 0
     chunk.pairs = plan.codes.pairs
-    chunk.capacity = min(8 * plan.k + SPARE_FOUND, plan.n_positions + 1)
+    chunk.capacity = 8 * plan.k + (SPARE_COARSE if n_queries <= COARSE_QUERIES else SPARE_FOUND)
+    chunk.capacity = min(chunk.capacity, plan.n_positions + 1)
     chunk.queries = <CodeQuery*>take(plan, n_queries * sizeof(CodeQuery))
     chunk.codes = <int32_t*>take(plan, word_bytes)
     chunk.member = <int64_t*>take(plan, n_queries * sizeof(int64_t))
@@ -212,6 +215,7 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
         chunk.member[q], chunk.queries[q].seat = q, -1
         chunk.queries[q].lower = chunk.lower + q * plan.k
         chunk.queries[q].found = chunk.found + q * chunk.capacity
+        chunk.queries[q].room = min(4 * plan.k + FIRST_ROOM, chunk.capacity)
         start_code_query(plan, chunk, queries + q, q0, q)
     set_grid(chunk, False)
     seat(chunk, n_queries)

@@ -25,6 +25,7 @@ Copies = tuple[Int64Array, Int64Array]
 LARGEST_CODED_DIM = 65536  # int32 sums of codes are exact up to here
 DOT = 1
 PANEL_ROWS = 32
+LARGEST_ORDERED = 2**31 - 1  # slots name rows in 32 bits
 SMALLEST_ORDERED = 4096  # a smaller index is scanned in microseconds either way
 N_PROBES = 32
 N_PROBED = 50_000
@@ -47,25 +48,25 @@ def encode(
 
     Notes
     -----
-    O(n dim) time, dim + 10 bytes an item; 8 more where they are in an order of their own;
+    O(n dim) time, dim + 10 bytes an item; 4 more where they are in an order of their own;
     where rows are equal less for each copy, and 16 more.
     """
     if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
         return None
-    copies = equal_rows(vectors)
+    may_order = len(vectors) <= LARGEST_ORDERED
+    copies = equal_rows(vectors) if may_order else None
     clusters = None
-    order = by_norm = _norm_order(vectors, sq_norms) if metric == DOT else None
+    order = by_norm = _norm_order(vectors, sq_norms) if metric == DOT and may_order else None
     if copies is not None:
         rows, starts = copies
         if by_norm is not None:
             copies = _reordered(copies, np.argsort(-sq_norms[rows[starts[:-1]]], kind="stable"))
             rows, starts = copies
         order = rows[starts[:-1]]
-    elif by_norm is None:
+    elif by_norm is None and may_order:
         clusters = cluster_order(vectors, sq_norms, metric)
         order = None if clusters is None else clusters.order
     codes = _native.encode(vectors, sq_norms, metric, order=order)
-    del codes["residual"], codes["length"]  # of each row: the scan reads those of its panel
     if copies is not None:
         codes["members"], codes["starts"] = copies
     if by_norm is not None and order is not None:

@@ -49,6 +49,10 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         cbool (*code_hits)(const int32_t* raw, const CodePanel& panel,
                            const CodeQueries& queries, int64_t n_queries,
                            uint32_t* masks) noexcept nogil
+        void (*code_limits)(const CodePanel& panel, const CodeQueries& queries,
+                            int32_t* limits) noexcept nogil
+        cbool (*raw_hits)(const int32_t* raw, const int32_t* limits, int64_t n_queries,
+                          uint32_t* masks) noexcept nogil
         void (*pack_panel)(const float** rows, int64_t dim, float* panel) noexcept nogil
         void (*dot_panel)(const float* panel, const float* queries, int64_t dim,
                           int64_t n_queries, float* out) noexcept nogil

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from recengine import _native
 from recengine._errors import BundleError
-from recengine._types import Int64Array
 from recengine.data import IdMap
 from recengine.retrieval import _column_storage, _search
 from recengine.retrieval._compaction import compacted
@@ -22,7 +21,7 @@ from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
 
 KIND = "flat-index"
-SCHEMA = 3  # also of what the codes mean: raise it when `_coding.encode` changes
+SCHEMA = 4  # also of what the codes mean: raise it when `_coding.encode` changes
 CODES = "codes/"
 
 
@@ -143,8 +142,8 @@ def _codes(
 def _are_slots(codes: dict[str, Any], n_rows: int) -> bool:
     """Whether the slots hold each row once: in some order, equal rows perhaps in one slot."""
     order, members, starts = (codes.get(name) for name in ("order", "members", "starts"))
-    for part in (order, members, starts):
-        if part is not None and (part.ndim != 1 or part.dtype != np.int64):
+    for part, dtype in ((order, np.int32), (members, np.int64), (starts, np.int64)):
+        if part is not None and (part.ndim != 1 or part.dtype != dtype):
             return False
     if members is None or starts is None:
         return members is starts and (order is None or _is_permutation(order, n_rows))
@@ -171,7 +170,7 @@ def _are_groups(codes: dict[str, Any]) -> bool:
     )
 
 
-def _is_permutation(order: Int64Array, n_rows: int) -> bool:
+def _is_permutation(order: NDArray[Any], n_rows: int) -> bool:
     if len(order) != n_rows or (n_rows and (order.min() < 0 or order.max() >= n_rows)):
         return False
     return bool((np.bincount(order, minlength=n_rows) == 1).all())

@@ -5,7 +5,7 @@ entered into the query's heap of k.
 """
 
 from libc.math cimport INFINITY, nextafterf
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
@@ -25,7 +25,7 @@ cdef struct CodeTable:
     int64_t stride             # of the high plane, in bytes
     const double* mean         # [dim]
     int64_t n_slots
-    const int64_t* order       # [n_slots] its (first) row, NULL where slots are rows
+    const int32_t* order       # [n_slots] its (first) row, NULL where slots are rows
     const int64_t* members     # [n] the equal rows of each slot, one slot after another; NULL
     const int64_t* starts      # [n_slots + 1] where a slot's begin; where all differ
     const float* block_reach   # [n_panels] largest norm from this panel on; NULL in other orders
@@ -77,6 +77,7 @@ cdef struct Plan:
     const int64_t* ordinals    # by row, NULL where they are the rows
     bint rising                # ordinals rise with the row
     bint ascending             # and in the order of the walk
+    bint filters               # there are tombstones, a mask or lists of what to exclude
     const uint64_t* alive      # by row
     const uint64_t* mask       # by ordinal
     uint64_t mask_bits
@@ -197,7 +198,7 @@ cdef inline int64_t row_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
     """The row of a slot of the code table; of equal rows the first."""
     if plan.codes.order == NULL:
         return slot
-    return max(<int64_t>0, min(plan.codes.order[slot], plan.n - 1))
+    return max(<int64_t>0, min(<int64_t>plan.codes.order[slot], plan.n - 1))
 
 
 cdef inline bint holds_copies(const Plan* plan, int64_t slot) noexcept nogil:

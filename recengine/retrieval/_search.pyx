@@ -7,7 +7,7 @@ import numpy as np
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.math cimport INFINITY, isnan, nextafterf, sqrt
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memset
 
 from recengine.retrieval._kernels cimport (
@@ -114,6 +114,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     plan.exclude_indptr = plan.exclude_rows = <const int64_t*>NULL
     if exclude_indptr is not None and exclude_rows.shape[0] != 0:
         plan.exclude_indptr, plan.exclude_rows = &exclude_indptr[0], &exclude_rows[0]
+    plan.filters = plan.alive != NULL or plan.mask != NULL or plan.exclude_rows != NULL
     plan.gamma = gamma_bound(plan.dim)
     plan.floor = -INFINITY
     if min_score != -INFINITY:
@@ -274,8 +275,8 @@ def _check_bias(int metric, int64_t n, bias):
 cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     cdef const unsigned char[::1] high = codes["high"], low = codes["low"]
     cdef const double[::1] mean = codes["mean"]
-    cdef const int64_t[::1] order = codes.get("order"), members = codes.get("members")
-    cdef const int64_t[::1] starts = codes.get("starts")
+    cdef const int32_t[::1] order = codes.get("order")
+    cdef const int64_t[::1] members = codes.get("members"), starts = codes.get("starts")
     cdef const float[::1] block_reach = codes.get("block_reach")
     cdef int64_t n_panels
     table.n_slots = n if order is None else order.shape[0]
@@ -291,7 +292,8 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     table.high, table.low, table.mean = &high[0], &low[0], &mean[0]
     if <size_t>table.high % 64 != 0 or <size_t>table.low % 64 != 0:
         raise ValueError("codes must start at a multiple of 64 bytes")
-    table.order = table.members = table.starts = <const int64_t*>NULL
+    table.order = <const int32_t*>NULL
+    table.members = table.starts = <const int64_t*>NULL
     table.block_reach = <const float*>NULL
     if order is not None:
         table.order = &order[0]

@@ -148,6 +148,50 @@ void check_code_hits(const Kernels& level, int64_t n_queries, bool rare, bool bo
   }
 }
 
+// A panel of one step and no bias: limits of all sizes, and sums about them.
+void check_level_hits(const Kernels& level, int64_t n_queries, bool rare) {
+  constexpr float kLarge[] = {1e9F, -1e9F, 3e38F, -3e38F, NAN};
+  const Array<int32_t> raw(n_queries * kPanelRows);
+  const Array<float> inverse_step(kPanelRows);
+  const Array<float> bias(kPanelRows);
+  const Array<float> bounds(8);
+  const Array<int32_t> limits(16);
+  const Array<uint32_t> masks(n_queries);
+  for (int64_t r = 0; r < kPanelRows; ++r) inverse_step[r] = bias[r] = 0;  // not read
+  for (int64_t i = 0; i < 8; ++i) bounds[i] = 0;
+  bounds[0] = small(0, 3);
+  bounds[1] = small(0, 3);
+  bounds[2] = bounds[4] = small(1, 4);
+  CodeQueries in{};
+  for (int64_t q = 0; q < n_queries; ++q) {
+    in.alpha[q] = g_random() % 5 == 0 ? kLarge[g_random() % 5] : small(-400, 400) / 4;
+    in.delta[q] = small(0, 2);
+    in.epsilon[q] = small(0, 2);
+    in.zeta[q] = g_random() % 9 == 0 ? INFINITY : small(0, 2);
+    in.offset[q] = small(-9, 9);
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      raw[q * kPanelRows + r] = static_cast<int32_t>(small(-300, rare ? -200 : 300));
+    }
+  }
+  raw[0] = (1 << 30) - 1;
+  const CodePanel panel{inverse_step.data(), bias.data(), bounds.data(), nullptr};
+  level.code_limits(panel, in, limits.data());
+  const bool any = level.raw_hits(raw.data(), limits.data(), n_queries, masks.data());
+  bool wanted_any = false;
+  for (int64_t q = 0; q < n_queries; ++q) {
+    uint32_t want = 0;
+    for (int64_t r = 0; r < kPanelRows; ++r) {
+      const double left = raw[q * kPanelRows + r] - in.offset[q] + double{in.delta[q]} * bounds[0] +
+                          double{in.epsilon[q]} * bounds[1] + double{in.zeta[q]} * bounds[2];
+      if (!(left <= double{in.alpha[q]} * bounds[2])) want |= uint32_t{1} << r;
+    }
+    wanted_any |= want != 0;
+    CHECK(!any || masks[q] == want, "%s raw_hits, query %ld of %ld: %08x is not %08x", level.name,
+          static_cast<long>(q), static_cast<long>(n_queries), masks[q], want);
+  }
+  CHECK(any == wanted_any, "%s raw_hits: any", level.name);
+}
+
 }  // namespace
 
 int main() {
@@ -167,6 +211,7 @@ int main() {
     }
     for (int round = 0; round < 400; ++round) {
       check_code_hits(*level, 1 + round % kTileQueries, round % 2 == 0, round % 3 == 0);
+      check_level_hits(*level, 1 + round % kTileQueries, round % 2 == 0);
     }
     std::printf("codes %s: ok\n", level->name);
   }

@@ -1,5 +1,6 @@
 // Coding rows into panels, in arrays of exactly the promised length: every tail of rows and dims,
 // every size of number, under each metric; what the scan relies on is checked as it stands.
+#include <algorithm>
 #include <cfloat>
 #include <cmath>
 #include <cstdint>
@@ -29,7 +30,7 @@ float value(double scale) {
   return static_cast<float>(normal(g_random) * scale);
 }
 
-void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
+void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered, bool level) {
   const int64_t n_panels = (n + kPanelRows - 1) / kPanelRows;
   const int64_t slots = n_panels * kPanelRows;
   const int64_t pairs = recengine::code_pairs(dim);
@@ -38,6 +39,7 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
   const Array<double> sq_norm(n);
   const Array<double> mean(dim);
   const Array<int64_t> order(n);
+  const Array<int32_t> laid(n);
   double largest = 0;
   for (int64_t i = 0; i < n; ++i) {
     sq_norm[i] = 0;
@@ -63,7 +65,9 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
   source.metric = metric;
   for (int64_t j = 0; j < dim; ++j) mean[j] = 0;
   recengine::add_rows(source, 0, n, mean.data());
-  for (int64_t j = 0; j < dim; ++j) mean[j] /= static_cast<double>(n);
+  for (int64_t j = 0; j < dim; ++j) mean[j] = level ? 0 : mean[j] / static_cast<double>(n);
+  source.shares = level;
+  source.sorts = level && !ordered;
 
   const Array<uint8_t> high(n_panels * stride);
   const Array<uint8_t> low(n_panels * pairs * kPanelBytes);
@@ -71,7 +75,15 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
   const Array<float> length(2 * slots);
   recengine::quantize_panels(
       source, 0, n_panels,
-      CodeTable{high.data(), low.data(), residual.data(), length.data(), slots});
+      CodeTable{high.data(), low.data(), laid.data(), residual.data(), length.data(), slots});
+  Array<int32_t> sorted(n);
+  std::copy(laid.data(), laid.data() + n, sorted.data());
+  std::sort(sorted.data(), sorted.data() + n);
+  for (int64_t i = 0; i < n; ++i) {
+    CHECK(sorted[i] == i, "row %ld is not there once", static_cast<long>(i));
+    CHECK(source.sorts || laid[i] == (ordered ? n - 1 - i : i), "slot %ld has another row",
+          static_cast<long>(i));
+  }
   for (int64_t slot = 0; slot < slots; ++slot) {
     const int64_t panel = slot / kPanelRows;
     const int64_t r = slot % kPanelRows;
@@ -113,8 +125,11 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered) {
 int main() {
   for (const Metric metric : {Metric::kCosine, Metric::kDot, Metric::kL2}) {
     for (const double scale : kScales) {
-      for (const int64_t n : {1, 31, 32, 33, 70}) {
-        for (const int64_t dim : {1, 2, 3, 4, 5, 8, 63, 129}) check(n, dim, metric, scale, dim % 2);
+      for (const int64_t n : {1, 31, 32, 33, 70, 1100}) {
+        for (const int64_t dim : {1, 2, 3, 4, 5, 8, 63, 129}) {
+          check(n, dim, metric, scale, dim % 2, false);
+          if (metric != Metric::kL2) check(n, dim, metric, scale, dim % 3 == 0, true);
+        }
       }
     }
   }

@@ -27,7 +27,7 @@ UNIT = Fraction(1, 2**53)  # rounding of float64
 def encode(metric, vectors):
     """Return codes that a test may change."""
     norms = _score.squared_norms(_native.api(), vectors)
-    return _native.encode(vectors, norms, native.METRICS.index(metric))
+    return _native.encode(vectors, norms, native.METRICS.index(metric), with_facts=True)
 
 
 def scan(level, metric, queries, vectors, k, codes, **options):
@@ -68,13 +68,14 @@ def test_codes_are_what_the_proof_says(rng, metric):
             z = [a - b for a, b in zip(y, mean, strict=True)]
             size = max(1, *map(abs, y)) + mean_length
             noise = (dim + 8) * UNIT * size * dim
-            panel, r = divmod(row, 32)
+            slot = row if "order" not in codes else codes["order"].tolist().index(row)
+            panel, r = divmod(slot, 32)
             inverse, bias, _ = native.panel_facts(codes, n)
             step = check_step(float(inverse[panel, r]), z)
-            fine = [Fraction(int(c)) for c in signed[row, :dim]]
+            fine = [Fraction(int(c)) for c in signed[slot, :dim]]
             coarse = [Fraction((int(c) + 128) // 16 * 16) - Fraction(241, 2) for c in fine]
             for grid, grid_codes, width in ((0, fine, 1), (1, coarse, 16)):
-                residual, length = codes["residual"][grid, row], codes["length"][grid, row]
+                residual, length = codes["residual"][grid, slot], codes["length"][grid, slot]
                 check_grid(grid_codes, z, step, width, noise, residual, length)
             check_bias(float(bias[panel, r]), z, step, mean, noise, metric)
 
@@ -122,6 +123,54 @@ def test_panel_bounds_are_the_largest_of_the_panel(rng, metric):
             facts = (codes["residual"][grid], codes["length"][grid], inverse, bias)
             want = [*(fact[rows].max() for fact in facts), inverse[rows].min(), 0, 0, 0]
             np.testing.assert_array_equal(bounds[panel, grid], want)
+
+
+def scattered(rng, n, dim):
+    """Return rows without a mean to speak of, whose largest coordinates differ."""
+    return native.f32(rng.standard_normal((n, dim)) * rng.uniform(0.5, 1.5, (n, 1)))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "dot"])
+def test_rows_lie_by_step_within_windows(rng, metric):
+    vectors = scattered(rng, 3000, 24)
+    codes = encode(metric, vectors)
+    assert not codes["mean"].any()
+    order = codes["order"]
+    window = np.arange(3000) // 1024
+    np.testing.assert_array_equal(order // 1024, window)
+    inverse, bias, bounds = native.panel_facts(codes, 3000)
+    assert not bias.any()
+    steps = (1 / inverse).ravel()[:3000]
+    for i in range(3):
+        np.testing.assert_array_equal(np.sort(order[window == i]), np.flatnonzero(window == i))
+        assert (np.diff(steps[window == i]) <= 0).all()
+    level = bounds[:, 0, 2] == bounds[:, 0, 4]
+    assert level.mean() >= 0.9
+    # No row's step is more than half too large, and a level panel has one.
+    scale = 1 / np.linalg.norm(vectors, axis=1) if metric == "cosine" else codes["unit"]
+    own = (np.abs(vectors).max(axis=1) * scale)[order] / 126.99
+    assert (steps >= own * (1 - 1e-6)).all()
+    assert (steps <= own * 1.5 * (1 + 1e-6)).all()
+
+
+def test_rows_stay_where_nothing_is_won(rng):
+    """Under l2 and with a mean every item has a bias; equal steps need no order."""
+    vectors = scattered(rng, 2000, 16)
+    assert "order" not in encode("l2", vectors)
+    assert "order" not in encode("dot", vectors + np.float32(1))
+    signs = native.f32(rng.choice([-1, 1], (2000, 16)))
+    for metric in ("cosine", "dot"):
+        assert "order" not in encode(metric, signs)
+
+
+def test_limits_hold_where_rows_lie_by_step(rng):
+    """Tombstones, masks and exclusions are of rows and ordinals, not of slots."""
+    vectors, queries = scattered(rng, 2500, 20), native.f32(rng.standard_normal((14, 20)))
+    for chosen in (["alive"], ["mask"], ["exclude"], ["bias"], ["mask", "alive", "ordinals"]):
+        limits = native.random_limits(rng, 2500, 14, chosen)
+        for level in native.LEVELS:
+            for k in (1, 30):
+                native.search(level, "dot", queries, vectors, k, **limits)
 
 
 def test_unit_and_mean_are_as_documented(rng):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import recengine as rec
 from recengine import BundleError, _native
-from recengine.retrieval import _coding, _score, _search
+from recengine.retrieval import _coding, _persistence, _score, _search
 from recengine.retrieval._duplicates import equal_rows
 from recengine.storage import read_bundle, write_bundle
 
@@ -129,12 +129,12 @@ def test_updates_and_files_keep_them(rng, tmp_path, metric):
 def test_slots_of_wrong_content_are_an_error(rng, tmp_path, part, change):
     path = tmp_path / "index.rec"
     rec.FlatIndex(copies_of(rng, 300, 5), metric="cosine").save(path)
-    bundle = read_bundle(path, kind="flat-index", schema=3)
+    bundle = read_bundle(path, kind="flat-index", schema=_persistence.SCHEMA)
     arrays = dict(bundle.arrays)
     changed = change(arrays.pop(f"codes/{part}"))
     if changed is not None:
         arrays[f"codes/{part}"] = np.ascontiguousarray(changed)
-    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=3)
+    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=_persistence.SCHEMA)
     with pytest.raises(BundleError, match="codes"):
         rec.FlatIndex.open(path)
 

@@ -165,7 +165,7 @@ def test_codes_are_those_of_the_widened_rows(rng, storage, metric):
     got = rec.FlatIndex(vectors, metric=metric, storage=storage)
     want = twin(got)
     codes, wanted = (index._live.generation.base.codes for index in (got, want))
-    assert ("order" in codes) == (metric == "dot")
+    assert ("block_reach" in codes) == (metric == "dot")
     assert codes.keys() == wanted.keys()
     for name, value in wanted.items():
         np.testing.assert_array_equal(codes[name], value)
