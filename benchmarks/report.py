@@ -79,7 +79,9 @@ def verdicts(report: dict[str, Any]) -> list[str]:
 
 
 def search(report: dict[str, Any]) -> list[str]:
-    """Return the search section: ours, the best peer of each row, the ratio."""
+    """Return the search section: ours, the best peer of each row, the ratio; also at AVX2."""
+    cases = [case for case in report["cases"] if case["group"] != "size"]
+    has_level = any(case.get("at_level") for case in cases)
     lines = [
         "### Exact search beside the best peer of each row",
         "",
@@ -89,12 +91,10 @@ def search(report: dict[str, Any]) -> list[str]:
         "beforehand. A ratio below 1 is a loss.",
         "",
         "| vectors | items × dim | metric | queries | k | filter | threads | recengine "
-        "| best peer | ratio |",
-        "|---|---|---|--:|--:|---|--:|--:|---|--:|",
+        "| best peer | ratio |" + (" at AVX2 | ratio |" if has_level else ""),
+        "|---|---|---|--:|--:|---|--:|--:|---|--:|" + ("--:|--:|" if has_level else ""),
     ]
-    for case in report["cases"]:
-        if case["group"] == "size":
-            continue
+    for case in cases:
         options, shape, best = case["options"], case["vectors"], case["best_peer"]
         cells = [
             options["vectors"],
@@ -103,8 +103,15 @@ def search(report: dict[str, Any]) -> list[str]:
             f"{case['results']['recengine']['median_ms']:.2f}",
             f"{best} {case['results'][best]['median_ms']:.2f}",
             f"×{case['ratio_to_best_peer']:.1f}",
+            *(_at_level(case) if has_level else ()),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    if has_level:
+        lines += [
+            "",
+            "At AVX2: recengine in a process held to that SIMD level (`RECENGINE_SIMD=avx2`), in "
+            "the same rounds, beside the same peers, which use all that the CPU has.",
+        ]
     return [
         *lines,
         "",
@@ -114,6 +121,14 @@ def search(report: dict[str, Any]) -> list[str]:
         "",
         *source(report["machine"], "search_table.py"),
     ]
+
+
+def _at_level(case: dict[str, Any]) -> tuple[str, str]:
+    found = case["at_level"]
+    if not found:
+        return "", ""
+    median = case["results"]["recengine-level"]["median_ms"]
+    return f"{median:.2f}", f"×{found['ratio_to_best_peer']:.1f}"
 
 
 def build(report: dict[str, Any]) -> list[str]:

@@ -7,10 +7,16 @@ engine is compared with float64: recengine's ids and score bits must be the cano
 peer's ids may differ only by float32 rounding. Peers run with OPENBLAS_CORETYPE and
 OPENBLAS_L2_SIZE unset, which slow NumPy where they are set.
 
-A ratio is a peer's median over ours: above 1 we are faster. GOP/s counts 2 × items × dim × queries
-for a search, GB/s its int8 codes read once, whatever the scan could leave out; their shares are of
-the peaks that peak.cpp reaches on this machine before and after the rounds. `--compare OLD.json`
-exits with 1 when a ratio fell by more than the noise of both runs.
+A ratio is a peer's median over ours: above 1 we are faster. `--level avx2` also times recengine in
+a process that is held to that SIMD level, beside the same peers in the same rounds.
+
+What a search did comes from `index.stats`. GOP/s (`gops`) counts 2 × dim for each pair of item and
+query that a scan looked at, of which there are `scanned_share` of all. GB/s (`gbs`, of one query
+only: a batch shares what it reads) counts the codes and the vectors it read; `time_over_bytes` is
+its time over that of reading as much at the measured peak. The peaks are those that peak.cpp
+reaches on this machine before and after the rounds, reading from memory: codes that fit the
+last-level cache may be read faster. `--compare OLD.json` exits with 1 when a ratio fell by more
+than the noise of both runs.
 """
 
 from __future__ import annotations
@@ -30,6 +36,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     from search_peers import PEERS
     from search_vectors import GIVEN, MADE, is_made, parse_filter
 
+    from recengine import _native
+
     kinds = "|".join((*MADE, *GIVEN, "catalogue", "FILE.npy"))
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vectors", default="gaussian", metavar=kinds)
@@ -46,6 +54,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         default=",".join(name for name in PEERS if name != "usearch"),
         help=f"comma-separated, of {','.join(PEERS)}; or none. usearch is left out: 16 s a round",
     )
+    parser.add_argument("--level", metavar="SIMD", help="also time recengine at this SIMD level")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", metavar="FILE", help="write the figures here; - for stdout")
     parser.add_argument("--compare", metavar="OLD.json", help="exit with 1 if a ratio fell")
@@ -53,6 +62,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.peers = [] if options.peers == "none" else options.peers.split(",")
     if unknown := set(options.peers) - set(PEERS):
         parser.error(f"--peers must be of {', '.join(PEERS)}, got {', '.join(sorted(unknown))}")
+    if options.level is not None and options.level not in (levels := _native.simd_levels()):
+        parser.error(f"--level must be of {', '.join(levels)} here, got {options.level}")
     for name in ("n_items", "dim", "n_queries", "k", "threads", "repeats"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -92,17 +103,18 @@ def show(result: dict[str, Any]) -> None:
         f"filter {options['filter']}, {options['threads']} thread(s), "
         f"{result['machine']['cpu']}, {result['machine']['simd']}"
     )
+    base = result["results"]["recengine"]["median_ms"]
     for name, row in sorted(result["results"].items(), key=lambda pair: pair[1]["median_ms"]):
-        ratio = result["ratios"].get(name, 1.0)
         print(
-            f"{name:>12}  median {row['median_ms']:9.2f} ms  min {row['min_ms']:9.2f}  "
-            f"spread {row['spread']:4.0%}  ×{ratio:.2f}"
+            f"{name:>15}  median {row['median_ms']:9.2f} ms  min {row['min_ms']:9.2f}  "
+            f"spread {row['spread']:4.0%}  ×{row['median_ms'] / base:.2f}"
         )
-    work = f"{result['gops']:.0f} GOP/s, {result['gbs']:.1f} GB/s of codes"
-    if result["peak"] is not None:
-        of_int8, of_read = result["share_of_int8_peak"], result["share_of_read_peak"]
-        work += f" ({_percent(of_int8)} and {_percent(of_read)} of the peaks measured)"
-    print(f"{work}, {result['rescored_share']:.3%} scored exactly")
+    if (at_level := result["at_level"]) is not None and at_level["best_peer"] is not None:
+        print(
+            f"at {options['level']} the best peer, {at_level['best_peer']}, takes "
+            f"×{at_level['ratio_to_best_peer']:.2f} as long"
+        )
+    print(f"{did(result)}, {result['rescored_share']:.3%} of them scored exactly")
     if "kept_by_norms" in shape:
         print(
             "norms alone keep {median:.1%} of the items (p99 {p99:.1%})".format_map(
@@ -116,6 +128,18 @@ def show(result: dict[str, Any]) -> None:
             )
         )
     print(f"index built in {result['build_s']:.2f} s")
+
+
+def did(result: dict[str, Any]) -> str:
+    """Say what a search did, and at what share of the peaks."""
+    shares = [(f"{result['gops']:.0f} GOP/s", result["share_of_int8_peak"])]
+    if result["gbs"] is not None:
+        shares.append((f"{result['gbs']:.1f} GB/s", result["share_of_read_peak"]))
+    rates = ", ".join(f"{text} ({_percent(of_peak)} of the peak)" for text, of_peak in shares)
+    text = f"{rates}; {result['scanned_share']:.1%} of the pairs looked at"
+    if result["time_over_bytes"] is not None:
+        text += f", ×{result['time_over_bytes']:.2f} the time of reading what it read"
+    return text
 
 
 def _percent(share: float | None) -> str:

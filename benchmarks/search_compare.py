@@ -6,6 +6,8 @@ import math
 import sys
 from typing import Any
 
+from search_figures import AT_LEVEL
+
 LEAST_NOISE = 0.03  # relative: what two quiet runs may differ by
 HOW = ("vectors", "n_queries", "k", "metric", "filter", "threads", "seed")
 
@@ -24,14 +26,29 @@ def noise(*rows: dict[str, Any]) -> float:
 
 def falls(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Return a line for each peer against which the ratio fell by more than the noise."""
+    lines = _falls(old, new, "recengine", old["ratios"], new["ratios"])
+    before, after = old.get("at_level"), new.get("at_level")
+    if before and after and old["options"]["level"] == new["options"]["level"]:
+        lines += _falls(old, new, AT_LEVEL, before["ratios"], after["ratios"])
+    return lines
+
+
+def _falls(
+    old: dict[str, Any],
+    new: dict[str, Any],
+    mine: str,
+    were: dict[str, float],
+    are: dict[str, float],
+) -> list[str]:
     lines = []
-    for peer in old["ratios"].keys() & new["ratios"].keys():
-        before, after = old["ratios"][peer], new["ratios"][peer]
-        rows = [run["results"][name] for run in (old, new) for name in ("recengine", peer)]
+    for peer in were.keys() & are.keys():
+        before, after = were[peer], are[peer]
+        rows = [run["results"][name] for run in (old, new) for name in (mine, peer)]
         allowed = noise(*rows)
         if after < before * (1 - allowed):
+            where = f" at {new['options']['level']}" if mine == AT_LEVEL else ""
             lines.append(
-                f"{case_name(new)}: ×{before:.2f} {peer} fell to ×{after:.2f} "
+                f"{case_name(new)}{where}: ×{before:.2f} {peer} fell to ×{after:.2f} "
                 f"({after / before - 1:+.0%}, noise {allowed:.0%})"
             )
     return sorted(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import machine
 import numpy as np
 import peak
+from search_figures import AT_LEVEL, OURS, beside, rates, row_bytes, summary, work
 from search_peers import Engine, clocked, peers
+from search_remote import RemoteLevel
 from search_truth import Truth, check_ours, check_peer, kept_by_norms, truth
 from search_vectors import Filter, Vectors, make, make_filter
 
@@ -36,26 +39,46 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     build = time.perf_counter() - started
     search, about_filter = ours(index, vectors, chosen, options)
     others = (options.peers, options.metric, *vectors, options.k, options.threads)
-    with peers(*others, rows=rows, seen=seen) as engines:
-        times = run_rounds({"recengine": clocked(search)} | engines, options, vectors, want, seen)
-    report = compose(times, vectors, options.n_queries)
+    with contextlib.ExitStack() as stack:
+        engines: dict[str, Engine] = {"recengine": clocked(search)}
+        if options.level is not None:
+            engines[AT_LEVEL] = remote = RemoteLevel(options.level, options)
+            stack.callback(remote.close)
+        engines |= stack.enter_context(peers(*others, rows=rows, seen=seen))
+        times = run_rounds(engines, options, vectors, want, seen)
     ceiling = peak.better(ceiling, peak.measure(options.threads))
     about: dict[str, Any] = {"n_items": len(vectors.items), "dim": vectors.items.shape[1]}
     if options.metric == "dot" and rows is None and seen is None:
         about["kept_by_norms"] = kept_by_norms(*vectors, want)
-    stats = index.stats
     return {
         "benchmark": "search",
         "options": {name: value for name, value in vars(options).items() if name not in OUTPUT},
         "machine": machine.describe(),
         "vectors": about,
         "filter": about_filter,
-        **report,
-        "peak": ceiling,
-        "share_of_int8_peak": share(report["gops"], ceiling, "int8_gops"),
-        "share_of_read_peak": share(report["gbs"], ceiling, "read_gbs"),
-        "rescored_share": stats["rescored"] / max(1, stats["scanned"]),
+        **compose(times, index, options.n_queries, ceiling),
         "build_s": build,
+    }
+
+
+def compose(
+    times: dict[str, list[float]],
+    index: rec.FlatIndex,
+    n_queries: int,
+    ceiling: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Return medians, spreads, ratios, and what `index` did in its time."""
+    results = {name: summary(values) for name, values in times.items()}
+    others = {name: row for name, row in results.items() if name not in OURS}
+    stats = index.stats
+    done = work(stats, row_bytes(index), index.dim)
+    return {
+        "results": results,
+        **beside(results["recengine"], others),
+        "at_level": beside(results[AT_LEVEL], others) if AT_LEVEL in results else None,
+        **rates(done, results["recengine"]["median_ms"], n_queries, ceiling),
+        "scanned_share": done["pairs"] / (len(index) * n_queries),
+        "rescored_share": stats["rescored"] / max(1, stats["scanned"]),
     }
 
 
@@ -103,51 +126,10 @@ def run_rounds(
             if options.threads > 1:
                 time.sleep(REST_SECONDS)
             elapsed, found = engine()
-            if name == "recengine":
+            if name in OURS:
                 check_ours(found, want)
             else:
                 check_peer(name, found, options.metric, *vectors, want, seen)
             if repeat >= 0:
                 times[name].append(elapsed)
     return times
-
-
-def compose(times: dict[str, list[float]], vectors: Vectors, n_queries: int) -> dict[str, Any]:
-    """Return medians, spreads, ratios and rates."""
-    results = {name: summary(values) for name, values in times.items()}
-    mine = results["recengine"]
-    others = {name: row for name, row in results.items() if name != "recengine"}
-    ratios = {name: row["median_ms"] / mine["median_ms"] for name, row in others.items()}
-    best = min(ratios, key=ratios.__getitem__, default=None)
-    n_items, dim = vectors.items.shape
-    code_bytes = n_items * 4 * -(-dim // 4)
-    return {
-        "results": results,
-        "ratios": ratios,
-        "best_peer": best,
-        "ratio_to_best_peer": None if best is None else ratios[best],
-        "ratio_of_minima": None
-        if best is None
-        else min(row["min_ms"] for row in others.values()) / mine["min_ms"],
-        "gops": 2e-6 * n_items * dim * n_queries / mine["median_ms"],
-        "gbs": 1e-6 * code_bytes / mine["median_ms"],
-    }
-
-
-def summary(values: list[float]) -> dict[str, Any]:
-    """Return median, smallest, largest and spread: the quartiles' distance over the median."""
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return {
-        "median_ms": round(float(median), 4),
-        "min_ms": round(min(values), 4),
-        "max_ms": round(max(values), 4),
-        "spread": round(float((high - low) / median), 4),
-        "rounds_ms": [round(value, 4) for value in values],
-    }
-
-
-def share(figure: float, ceiling: dict[str, Any] | None, name: str) -> float | None:
-    """Return the share of a measured peak, None where there is none."""
-    if ceiling is None or not ceiling[name]:
-        return None
-    return float(figure / ceiling[name])

@@ -39,8 +39,8 @@ def search_program():
 
 @pytest.fixture
 def case():
-    """Return a made-up report of search.py: ratio 4 to numpy, 2 to faiss, spread 1 %."""
-    medians = {"recengine": 1.0, "numpy": 4.0, "faiss": 2.0}
+    """Return a made-up report of search.py: ratios 4 and 2, at AVX2 2.5 and 1.25."""
+    medians = {"recengine": 1.0, "recengine-level": 1.6, "numpy": 4.0, "faiss": 2.0}
     result = {
         "group": "table",
         "command": "python benchmarks/search.py",
@@ -51,6 +51,7 @@ def case():
             "metric": "dot",
             "filter": "none",
             "threads": 1,
+            "level": "avx2",
             "seed": 0,
         },
         "machine": {
@@ -71,7 +72,14 @@ def case():
         "best_peer": "faiss",
         "ratio_to_best_peer": 2.0,
         "ratio_of_minima": 2.0,
+        "at_level": {
+            "ratios": {"numpy": 2.5, "faiss": 1.25},
+            "best_peer": "faiss",
+            "ratio_to_best_peer": 1.25,
+            "ratio_of_minima": 1.25,
+        },
         "share_of_int8_peak": 0.5,
         "share_of_read_peak": None,
+        "time_over_bytes": None,
     }
     return json.loads(json.dumps(result))

@@ -11,6 +11,8 @@ import numpy as np
 import oracles
 import pytest
 
+import recengine
+
 pytestmark = pytest.mark.usefixtures("on_path")
 TINY = ["--n-items", "3000", "--dim", "9", "--n-queries", "7", "--k", "5", "--repeats", "2"]
 INSTALLED = {
@@ -36,6 +38,7 @@ def options(**changes):
         "metric": "dot",
         "filter": "none",
         "threads": 1,
+        "level": None,
         "repeats": 2,
         "peers": ["numpy"],
         "seed": 3,
@@ -57,8 +60,11 @@ def test_it_reports_medians_ratios_and_shares(search_program):
         assert row["min_ms"] <= row["median_ms"] <= row["max_ms"]
     assert (result["options"]["metric"], result["options"]["seed"]) == ("l2", 0)
     assert {"cpu", "cpus", "simd", "versions", "commit"} <= set(result["machine"])
-    if result["peak"] is not None:
-        assert 0 < result["share_of_read_peak"] < 1
+    assert result["scanned_share"] == 1
+    assert result["gbs"] is result["time_over_bytes"] is None, "a batch shares what it reads"
+    assert result["at_level"] is None
+    if result["peak"] is not None and result["peak"]["int8_gops"]:
+        assert 0 < result["share_of_int8_peak"] < 1
 
 
 def test_it_writes_a_file_prints_a_table_and_compares(search_program, tmp_path):
@@ -77,10 +83,67 @@ def test_it_writes_a_file_prints_a_table_and_compares(search_program, tmp_path):
     assert "×1000000000.00 numpy fell to" in done.stderr
 
 
+def test_another_level_is_timed_and_checked_beside_the_same_peers():
+    from search_rounds import measure
+
+    result = measure(options(level="scalar", filter="deny:0.5", peers=["numpy"]))
+    assert len(result["results"]["recengine-level"]["rounds_ms"]) == 2
+    assert result["at_level"]["ratios"].keys() == result["ratios"].keys()
+    assert not any("recengine" in peer for peer in result["ratios"])
+    median = result["results"]["recengine-level"]["median_ms"]
+    numpy = result["results"]["numpy"]["median_ms"]
+    assert result["at_level"]["ratios"]["numpy"] == numpy / median
+
+
+def test_a_level_that_is_not_there_ends_the_run():
+    from search_remote import RemoteLevel
+
+    remote = RemoteLevel("sse", options())
+    try:
+        with pytest.raises(RuntimeError, match="recengine ended with 1"):
+            remote()
+    finally:
+        remote.close()
+
+
+def test_what_a_search_read_is_counted():
+    import search_figures
+    from search_rounds import compose
+
+    stats = dict.fromkeys(("coarse", "fine", "float32", "float64", "rescored"), 0)
+    stats |= {"searches": 3, "coarse": 3000, "fine": 300, "float32": 30, "rescored": 6}
+    stats |= {"scanned": 3330}
+    done = search_figures.work(stats, {"coarse": 10.0, "fine": 20.0, "vector": 100.0}, 7)
+    assert done == {"pairs": 1110, "ops": 14 * 1110, "bytes": 10 * 1000 + 20 * 100 + 100 * 12}
+    ceiling = {"int8_gops": 4.0, "read_gbs": 2.0}
+    one = search_figures.rates({"ops": 2e6, "bytes": 1e6}, 1.0, 1, ceiling)
+    assert (one["gops"], one["share_of_int8_peak"]) == (2, 0.5)
+    assert (one["gbs"], one["share_of_read_peak"], one["time_over_bytes"]) == (1, 0.5, 2)
+    assert search_figures.rates({"ops": 1, "bytes": 1}, 1.0, 1, None)["time_over_bytes"] is None
+
+    rows = np.random.default_rng(0).standard_normal((2000, 20)).astype(np.float32)
+    index = recengine.FlatIndex(rows)
+    size = search_figures.row_bytes(index)
+    assert size["vector"] == 80
+    assert size["fine"] - size["coarse"] == 3 * 4  # four bits a dim, of dims in eights
+    assert 3 * 4 < size["coarse"] < 3 * 4 + 16
+    index.search(rows[0])
+    report = compose({"recengine": [2.0]}, index, 1, ceiling)
+    assert report["scanned_share"] == 1
+    assert report["gops"] == pytest.approx(2 * 20 * 2000 / 2e6)
+    assert 2e6 * report["gbs"] == pytest.approx(_read(index.stats, size))
+
+
+def _read(stats, size):
+    codes = stats["coarse"] * size["coarse"] + stats["fine"] * size["fine"]
+    return codes + 80 * (stats["rescored"] + stats["float32"] + stats["float64"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--peers", "numpy,annoy"], "--peers must be of"),
+        (["--level", "sse"], "--level must be of scalar"),
         (["--k", "0"], "--k must be >= 1, got 0"),
         (["--filter", "seen:0.5"], "--filter must be none, seen:COUNT"),
         (["--filter", "allow:2"], "--filter must be none, seen:COUNT"),

@@ -21,6 +21,41 @@ def test_every_case_is_a_command_line_that_search_accepts():
     assert len(set(lines)) == len(lines)
 
 
+def test_the_main_cases_run_at_avx2_too_where_it_is_not_the_best(monkeypatch):
+    import search_table
+
+    monkeypatch.setattr(search_table._native, "simd_levels", lambda: ["scalar", "avx2", "better"])
+    chosen = [line for _, line in search_table.cases() if "--level avx2" in line]
+    plain = [line.partition(" --level")[0] for line in chosen]
+    main = "--n-items 1000000 --dim 128 ", "--n-items 200000 --dim 384 ", "--vectors catalogue "
+    assert {line for _, line in search_table.cases() if line.startswith(main)} == set(chosen)
+    for levels in (["scalar", "avx2"], ["scalar", "neon"]):
+        monkeypatch.setattr(search_table._native, "simd_levels", lambda levels=levels: levels)
+        lines = [line for _, line in search_table.cases()]
+        assert set(plain) < set(lines)
+        assert not any("--level" in line for line in lines)
+
+
+def test_the_tables_show_avx2_where_it_was_measured(case, monkeypatch):
+    import report
+    import search_table
+
+    without = copy.deepcopy(case) | {"at_level": None, "time_over_bytes": 1.5}
+    table = {"machine": case["machine"], "cases": [case, without]}
+    written = search_table.markdown(table).splitlines()
+    head = next(line for line in written if line.startswith("| vectors"))
+    rows = [line for line in written if line.startswith("| gaussian")]
+    assert {line.count("|") for line in (head, *rows)} == {19}
+    assert rows[0].endswith("| 1.60 | ×1.25 | 50% | – | – |")
+    assert rows[1].endswith("| – | – | 50% | – | ×1.50 |")
+    readme = report.search(table)
+    cells = [line.strip("| ").split("|")[9:] for line in readme if line.startswith("| gaussian")]
+    assert cells == [[" ×2.0 ", " 1.60 ", " ×1.2"], [" ×2.0"]]
+    assert any("RECENGINE_SIMD=avx2" in line for line in readme)
+    plain = "\n".join(report.search({"machine": case["machine"], "cases": [without]}))
+    assert "AVX2" not in plain
+
+
 def test_it_writes_json_and_markdown(tmp_path, capsys):
     import search_table
 
@@ -66,6 +101,12 @@ def test_comparison_sees_a_fall_beyond_the_noise(case, capsys):
     assert compare(case, slower) == 1
     assert "×2.00 faiss fell to ×1.90 (-5%, noise 3%)" in capsys.readouterr().err
     assert compare(slower, case) == 0, "a rise is no fall"
+    narrow = copy.deepcopy(case)
+    narrow["at_level"]["ratios"]["faiss"] = 1.0
+    assert compare(case, narrow) == 1
+    assert "at avx2: ×1.25 faiss fell to ×1.00" in capsys.readouterr().err
+    assert compare(case | {"at_level": None}, narrow) == 0
+    assert compare(case | {"options": case["options"] | {"level": "scalar"}}, narrow) == 0
     noisy = copy.deepcopy(slower)
     noisy["results"]["recengine"]["spread"] = 0.06
     assert compare(case, noisy) == 0
