@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
 Storage: TypeAlias = Literal["float32", "float16", "bfloat16"]
+UInt8Array: TypeAlias = NDArray[np.uint8]
+Int32Array: TypeAlias = NDArray[np.int32]
 Int64Array: TypeAlias = NDArray[np.int64]
 Float32Array: TypeAlias = NDArray[np.float32]
 Float64Array: TypeAlias = NDArray[np.float64]

@@ -128,14 +128,6 @@ void check_order(const OrderArray& order, int64_t n) {
   }
 }
 
-// Whether slots hold rows as they are.
-bool is_identity(const int32_t* order, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    if (order[i] != i) return false;
-  }
-  return true;
-}
-
 py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metric, int num_threads,
                 const std::optional<OrderArray>& order, bool with_facts) {
   const auto [rows, n] = rows_of(vectors, "vectors");
@@ -158,17 +150,16 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
   py::array_t<uint8_t> low = aligned_bytes(n_panels * pairs * kPanelBytes);
   py::array_t<float> residual({int64_t{2}, with_facts ? slots : 0});
   py::array_t<float> length({int64_t{2}, with_facts ? slots : 0});
-  py::array_t<int32_t> order_out(fits ? n_coded : 0);
   DoubleArray mean_out(dim);
   double unit = 1;
-  bool in_order = true;
-  Work work{{rows, sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n_coded, dim,
-             static_cast<Metric>(metric), false, false},
-            {high.mutable_data(), low.mutable_data(), fits ? order_out.mutable_data() : nullptr,
-             with_facts ? residual.mutable_data() : nullptr,
-             with_facts ? length.mutable_data() : nullptr, slots},
-            {},
-            n_panels};
+  bool rows_inside = false;
+  Work work{
+      {rows, sq_norms.data(), nullptr, order ? order->data() : nullptr, 1.0, n_coded, dim,
+       static_cast<Metric>(metric), false, false},
+      {high.mutable_data(), low.mutable_data(), with_facts ? residual.mutable_data() : nullptr,
+       with_facts ? length.mutable_data() : nullptr, slots},
+      {},
+      n_panels};
   {
     const py::gil_scoped_release release;
     if (metric != static_cast<int>(Metric::kCosine) && n > 0) {
@@ -183,7 +174,7 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
     work.source.sorts = work.source.shares && !order && fits;
     parallel_for(n_chunks, num_threads, encode_chunk, &work);
     std::copy(mean.begin(), mean.end(), mean_out.mutable_data());
-    in_order = !order && (!fits || is_identity(order_out.data(), n_coded));
+    rows_inside = work.source.sorts && !unsort(work.table, n_coded, dim);
   }
   py::dict codes;
   codes["high"] = high;
@@ -194,7 +185,13 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
   }
   codes["mean"] = mean_out;
   codes["unit"] = unit;
-  if (!in_order) codes["order"] = order_out;
+  codes["rows_inside"] = rows_inside;
+  if (order) {
+    py::array_t<int32_t> out(n_coded);
+    std::transform(order->data(), order->data() + n_coded, out.mutable_data(),
+                   [](int64_t row) { return static_cast<int32_t>(row); });
+    codes["order"] = out;
+  }
   return codes;
 }
 

@@ -13,6 +13,7 @@ struct CodeWalk {
   const uint8_t* low;  // null: the coarse grid
   const float* boost;  // of panel `boost_first`, or null
   int64_t boost_first;
+  bool rows_inside;  // where the panels' bias would be, which is 0 then
   int64_t pairs;
   const int32_t* words;
   const CodeQueries* queries;

@@ -120,7 +120,7 @@ void widen_bounds(const RowFacts& facts, const CodeTable& table, int64_t slot, P
     bounds[kMaxResidual] = std::max(bounds[kMaxResidual], residual);
     bounds[kMaxLength] = std::max(bounds[kMaxLength], length);
     bounds[kMaxInverse] = std::max(bounds[kMaxInverse], panel->inverse_step[r]);
-    bounds[kMaxBias] = std::max(bounds[kMaxBias], std::fabs(panel->bias[r]));
+    bounds[kMaxBias] = std::max(bounds[kMaxBias], std::fabs(static_cast<float>(facts.bias)));
     bounds[kMinInverse] = std::min(smallest, panel->inverse_step[r]);
   }
 }
@@ -182,6 +182,21 @@ void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum
   }
 }
 
+bool unsort(const CodeTable& table, int64_t n, int64_t dim) {
+  const int64_t pairs = code_pairs(dim);
+  const auto facts_of = [&table, pairs](int64_t panel) {
+    return reinterpret_cast<PanelFacts*>(table.high + panel * high_stride(pairs) +
+                                         pairs * kPanelBytes);
+  };
+  for (int64_t slot = 0; slot < n; ++slot) {
+    if (facts_of(slot / kPanelRows)->rows[slot % kPanelRows] != slot) return false;
+  }
+  for (int64_t panel = 0; panel * kPanelRows < n; ++panel) {
+    std::fill_n(facts_of(panel)->bias, kPanelRows, 0.0F);
+  }
+  return true;
+}
+
 void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
                      const CodeTable& table) {
   const int64_t pairs = code_pairs(source.dim);
@@ -204,13 +219,16 @@ void quantize_panels(const CodeSource& source, int64_t first, int64_t last,
       if (slot < source.n) {
         own = quantize_row(source, window.rows[at + r], window.smallest_step[at / kPanelRows],
                            z.data(), widened.data(), codes.data());
-        if (table.order != nullptr) table.order[slot] = static_cast<int32_t>(window.rows[at + r]);
       } else {
         std::fill(codes.begin(), codes.end(), uint8_t{128});
       }
       put_row(codes.data(), pairs, r, high, low);
       facts.inverse_step[r] = static_cast<float>(own.inverse_step);
-      facts.bias[r] = static_cast<float>(own.bias);
+      if (source.sorts) {
+        facts.rows[r] = slot < source.n ? static_cast<int32_t>(window.rows[at + r]) : 0;
+      } else {
+        facts.bias[r] = static_cast<float>(own.bias);
+      }
       if (slot < source.n) {
         widen_bounds(own, table, slot, &facts);
       } else if (table.residual != nullptr) {

@@ -17,8 +17,11 @@ namespace recengine {
 // what else a scan reads of it, so that a query reads one stream.
 struct PanelFacts {
   float inverse_step[kPanelRows];  // 1 / s
-  float bias[kPanelRows];          // mu'.z / s, or -|z|^2 / 2 / s under l2
-  float bounds[2][8];              // on the fine and on the coarse grid: see PanelBound
+  union {
+    float bias[kPanelRows];    // mu'.z / s, or -|z|^2 / 2 / s under l2
+    int32_t rows[kPanelRows];  // of tables that are sorted, which have no bias
+  };
+  float bounds[2][8];  // on the fine and on the coarse grid: see PanelBound
 };
 static_assert(sizeof(PanelFacts) % 64 == 0, "panels start at cache lines");
 
@@ -35,7 +38,6 @@ enum PanelBound {
 struct CodeTable {
   uint8_t* high;    // [n_panels]: [pairs][32][4] bytes, then PanelFacts
   uint8_t* low;     // [n_panels][pairs][32][4]
-  int32_t* order;   // [n] the row of each slot; null where nobody asks for it
   float* residual;  // [2][slots] >= |z - s c| / s on the fine and on the coarse grid; null likewise
   float* length;    // [2][slots] >= |c|
   int64_t slots;
@@ -59,7 +61,8 @@ inline int64_t code_pairs(int64_t dim) { return (dim + 7) / 8; }
 
 // Without a mean there is no bias, and a panel whose rows share one step is tested by one integer a
 // query (see simd/kernels.h): then rows of nearly equal steps share the largest. Where slots are
-// free, rows are laid out by step within windows of so many, so that most panels come to that.
+// free, rows are laid out by step within windows of so many, so that most panels come to that;
+// which row a slot holds stands in its panel.
 inline constexpr int64_t kWindowRows = 32 * kPanelRows;
 
 // Bytes from one panel of the high plane to the next.
@@ -69,6 +72,9 @@ inline int64_t high_stride(int64_t pairs) {
 
 // post: sum[j] += y_ij over slots [first, last), in their order. cost: one pass over the rows.
 void add_rows(const CodeSource& source, int64_t first, int64_t last, double* sum);
+
+// Whether the slots of a sorted table hold rows as they are; then its panels get their bias, zeros.
+bool unsort(const CodeTable& table, int64_t n, int64_t dim);
 
 // Codes of panels [first, last). pre: panels lie within the padded table; first is that of a
 // window. numerics: residual, length and the bounds are rounded up; z is formed in float64.

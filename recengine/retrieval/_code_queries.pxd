@@ -10,7 +10,7 @@ from recengine.retrieval._plan cimport Plan, Query
 cdef enum:
     COARSE_QUERIES = 3  # so few wait for memory: they read the upper halves of the codes
 
-# An item that may belong to the answer: (- upper bound of its score in alpha's terms, slot).
+# An item that may belong to the answer: (- upper bound of its score in alpha's terms, item).
 ctypedef pair[double, int64_t] Found
 
 # What a tile must know of a query: see CodeQueries.

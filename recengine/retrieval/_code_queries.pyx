@@ -21,7 +21,7 @@ from recengine.retrieval._plan cimport Plan, Query, take, threshold
 cdef enum:
     SPARE_FOUND = 160    # capacity of a query's list beyond 8 k: half holds what stays open,
     SPARE_COARSE = 8192  # or, of few queries, so much: the coarse grid leaves more open
-    FIRST_ROOM = 64      # what exact scores do for the limit is tried at this length beyond 4 k
+    FIRST_ROOM = 64      # so exact scores raise its limit from this length on, beyond 4 k
 
 cdef double TEST_ROUNDING = 2.0 ** -20
 cdef double TIE_ROUNDING = 2.0 ** -20
@@ -215,7 +215,9 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
         chunk.member[q], chunk.queries[q].seat = q, -1
         chunk.queries[q].lower = chunk.lower + q * plan.k
         chunk.queries[q].found = chunk.found + q * chunk.capacity
-        chunk.queries[q].room = min(4 * plan.k + FIRST_ROOM, chunk.capacity)
+        chunk.queries[q].room = chunk.capacity
+        if n_queries <= COARSE_QUERIES:
+            chunk.queries[q].room = min(4 * plan.k + FIRST_ROOM, chunk.capacity)
         start_code_query(plan, chunk, queries + q, q0, q)
     set_grid(chunk, False)
     seat(chunk, n_queries)

@@ -67,7 +67,6 @@ from recengine.retrieval._code_queries cimport (
 from recengine.retrieval._kernels cimport (
     CodeWalk,
     PanelFacts,
-    kPanelBytes,
     kPanelRows,
     kTileQueries,
 )
@@ -76,10 +75,12 @@ from recengine.retrieval._plan cimport (
     Plan,
     Query,
     any_allowed,
-    boost_of_slot,
-    decide_slot,
+    boost_of_item,
+    decide_item,
+    facts_of,
     holds_copies,
-    row_of_slot,
+    item_of_slot,
+    row_of_item,
 )
 from recengine.retrieval._rows cimport prefetch_row
 
@@ -91,12 +92,6 @@ cdef extern from * nogil:
 cdef enum:
     AHEAD = 6            # vectors asked for before the one that is scored, their rows thrice so
     STEP = 16            # so many are scored at least before tau rules out others
-
-
-cdef inline const PanelFacts* facts_of(const Plan* plan, int64_t slot) noexcept nogil:
-    """What stands behind the codes of a slot's panel."""
-    return <const PanelFacts*>(plan.codes.high + slot // kPanelRows * plan.codes.stride
-                               + plan.codes.pairs * kPanelBytes)
 
 
 cdef inline int64_t tiles_of(int64_t n_queries) noexcept nogil:
@@ -119,13 +114,13 @@ cdef int64_t score_found(const Plan* plan, const CodeQuery* coded, Query* query,
     cdef int64_t i, n_scored = 0
     cdef const Found* found = coded.found
     for i in range(first, min(first + AHEAD, end)):
-        prefetch_row(plan.vectors, row_of_slot(plan, found[i].second))
+        prefetch_row(plan.vectors, row_of_item(plan, found[i].second))
     for i in range(first, end):
         if plan.codes.order != NULL and i + 3 * AHEAD < end:
             __builtin_prefetch(plan.codes.order + found[i + 3 * AHEAD].second)
         if i + AHEAD < end:
-            prefetch_row(plan.vectors, row_of_slot(plan, found[i + AHEAD].second))
-        n_scored += decide_slot(plan, query, found[i].second)
+            prefetch_row(plan.vectors, row_of_item(plan, found[i + AHEAD].second))
+        n_scored += decide_item(plan, query, found[i].second)
     return n_scored
 
 
@@ -239,13 +234,13 @@ cdef inline void replace_top(double* heap, int64_t n, double value) noexcept nog
 
 
 cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, int64_t slot,
-               double raw, double boost, int64_t* n_scored) noexcept nogil:
+               int64_t item, double raw, double boost, int64_t* n_scored) noexcept nogil:
     """Test an item with its own bounds, in float64; keep it and its lower bound if it survives."""
     cdef CodeQuery* coded = chunk.queries + q
     cdef const Coefficients* own = &coded.own
     cdef const PanelFacts* facts = facts_of(plan, slot)
     cdef const float* bounds = facts.bounds[1 if chunk.coarse else 0]
-    cdef double bias = facts.bias[slot % kPanelRows], lower
+    cdef double bias = 0.0 if plan.codes.rows_inside else facts.bias[slot % kPanelRows], lower
     cdef double inverse = facts.inverse_step[slot % kPanelRows], step = 1.0 / inverse
     cdef double centre = raw - own.offset - coded.margin + bias * own.beta
     cdef double slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
@@ -254,15 +249,15 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     cdef double upper = (centre + slack) * step + boost * own.gamma
     if upper <= coded.alpha:
         return
-    if plan.filters and not any_allowed(plan, queries + q, slot):
+    if plan.filters and not any_allowed(plan, queries + q, item):
         return
     if coded.n_found == coded.room:
         n_scored[0] += make_room(plan, chunk, queries, q)
         if upper <= coded.alpha:
             return
-    coded.found[coded.n_found].first, coded.found[coded.n_found].second = -upper, slot
+    coded.found[coded.n_found].first, coded.found[coded.n_found].second = -upper, item
     coded.n_found += 1
-    if plan.bias != NULL and holds_copies(plan, slot):
+    if plan.bias != NULL and holds_copies(plan, item):
         return  # the boost is that of one of the copies, which may be filtered
     lower = (centre - slack) * step + boost * own.gamma
     if coded.n_lower == plan.k:
@@ -284,7 +279,7 @@ cdef uint32_t unfiltered(const Plan* plan, int64_t panel) noexcept nogil:
     """
     cdef uint64_t bits = <uint64_t>0xffffffff
     cdef int64_t word = panel >> 1, shift = 32 * (panel & 1)
-    if plan.codes.order != NULL:
+    if plan.codes.order != NULL or plan.codes.rows_inside:
         return <uint32_t>bits
     if plan.alive != NULL:
         bits &= plan.alive[word] >> shift
@@ -297,26 +292,26 @@ cdef int64_t meet_hits(const Plan* plan, CodeChunk* chunk, Query* queries, const
                        int64_t start, int64_t panel, int64_t n_rows,
                        int64_t* n_scored) noexcept nogil:
     """Meet what a tile has hit in one panel of `n_rows` rows; returns how many items that were."""
-    cdef int64_t q, r, n_hits = 0
+    cdef int64_t i, q, r, item, n_hits = 0
     cdef uint32_t hits, valid = <uint32_t>0xffffffff
+    cdef bint masked = plan.mask != NULL and (plan.codes.order != NULL or plan.codes.rows_inside)
     cdef double raw, boost = 0.0
     if n_rows < kPanelRows:
         valid = (<uint32_t>1 << n_rows) - 1
     valid &= unfiltered(plan, panel)
-    for q in range(walk.n_queries):
-        hits = walk.masks[q] & valid
+    for i in range(walk.n_queries):
+        hits = walk.masks[i] & valid
         while hits != 0:
             r = __builtin_ctz(hits)
             hits &= hits - 1
             n_hits += 1
-            if plan.codes.order != NULL and plan.mask != NULL and not any_allowed(
-                    plan, queries + chunk.seated[start + q], panel * kPanelRows + r):
+            q, item = chunk.seated[start + i], item_of_slot(plan, panel * kPanelRows + r)
+            if masked and not any_allowed(plan, queries + q, item):
                 continue
-            raw = walk.raw[q * kPanelRows + r]
+            raw = walk.raw[i * kPanelRows + r]
             if plan.bias != NULL:
                 boost = walk.boost[(panel - walk.boost_first) * kPanelRows + r]
-            meet(plan, chunk, queries, chunk.seated[start + q], panel * kPanelRows + r, raw, boost,
-                 n_scored)
+            meet(plan, chunk, queries, q, panel * kPanelRows + r, item, raw, boost, n_scored)
     return n_hits
 
 
@@ -325,7 +320,9 @@ cdef void load_boosts(const Plan* plan, CodeChunk* chunk, int64_t first,
     """Bring the biases of slots [first, end) into their order; slots beyond the end get 0."""
     cdef int64_t slot
     for slot in range(first, (end + kPanelRows - 1) // kPanelRows * kPanelRows):
-        chunk.boost[slot - first] = boost_of_slot(plan, slot) if slot < end else 0.0
+        chunk.boost[slot - first] = 0.0
+        if slot < end:
+            chunk.boost[slot - first] = boost_of_item(plan, item_of_slot(plan, slot))
 
 
 cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t first,
@@ -342,6 +339,7 @@ cdef int64_t scan_codes(const Plan* plan, CodeChunk* chunk, Query* queries, int6
     if chunk.coarse:
         walk.low = <const uint8_t*>NULL
     walk.boost, walk.boost_first = <const float*>NULL, first_panel
+    walk.rows_inside = plan.codes.rows_inside
     walk.pairs, walk.raw, walk.masks = chunk.pairs, chunk.raw, masks
     if plan.bias != NULL:
         load_boosts(plan, chunk, first, end)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from recengine import _native
-from recengine._types import Float32Array, Float64Array, Int64Array
+from recengine._types import Float32Array, Float64Array, Int32Array, Int64Array, UInt8Array
 from recengine.retrieval import _score
 from recengine.retrieval._clusters import cluster_order
 from recengine.retrieval._duplicates import equal_rows
@@ -25,6 +25,7 @@ Copies = tuple[Int64Array, Int64Array]
 LARGEST_CODED_DIM = 65536  # int32 sums of codes are exact up to here
 DOT = 1
 PANEL_ROWS = 32
+FACTS_BYTES = 320  # behind the codes of a panel: see csrc/core/quantize.h
 LARGEST_ORDERED = 2**31 - 1  # slots name rows in 32 bits
 SMALLEST_ORDERED = 4096  # a smaller index is scanned in microseconds either way
 N_PROBES = 32
@@ -80,6 +81,13 @@ def encode(
         if isinstance(part, np.ndarray):
             part.flags.writeable = False
     return codes
+
+
+def rows_inside(high: UInt8Array, n_rows: int) -> Int32Array:
+    """Return a view of the row in each slot of a table with ``codes["rows_inside"]``."""
+    n_panels = -(-n_rows // PANEL_ROWS)
+    facts = high.reshape(n_panels, -1)[:, -FACTS_BYTES:].view(np.int32)
+    return facts[:, PANEL_ROWS : 2 * PANEL_ROWS].reshape(-1)[:n_rows]
 
 
 def _reordered(copies: Copies, by: Int64Array) -> Copies:

@@ -5,7 +5,7 @@ from libc.string cimport memcpy
 
 from recengine.retrieval._float_scan cimport FloatChunk
 from recengine.retrieval._kernels cimport kPanelRows
-from recengine.retrieval._plan cimport Plan, boost_of_slot
+from recengine.retrieval._plan cimport Plan, boost_of_item, item_of_slot
 from recengine.retrieval._rows cimport prefetch_row, row_at
 
 cdef enum:
@@ -48,7 +48,9 @@ cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first,
     n_slots = block.n_panels * kPanelRows
     for i in range(n_slots):
         row = row_of(plan, first + min(i, n_rows - 1))
-        block.number[i] = first + min(i, n_rows - 1) if plan.codes != NULL else row
+        block.number[i] = row
+        if plan.codes != NULL:
+            block.number[i] = item_of_slot(plan, first + min(i, n_rows - 1))
         if asks and i + AHEAD < n_rows:
             prefetch_row(plan.vectors, row_of(plan, first + i + AHEAD))
         if block.widened != NULL:
@@ -58,7 +60,7 @@ cdef void load_block(const Plan* plan, FloatChunk* block, int64_t first,
         if plan.bias != NULL:
             block.bias[i] = plan.bias[row]
             if plan.codes != NULL:
-                block.bias[i] = boost_of_slot(plan, block.number[i])
+                block.bias[i] = boost_of_item(plan, block.number[i])
         if block.packs and i % kPanelRows == kPanelRows - 1:
             plan.native.kernels.pack_panel(block.row + i + 1 - kPanelRows, plan.dim,
                                            block.panels + (i + 1 - kPanelRows) * plan.dim)

@@ -23,7 +23,7 @@ cdef struct FloatChunk:
     int64_t n_rows           # of the block that is loaded
     int64_t n_panels
     const float** row        # [n_panels * 32]
-    int64_t* number          # [n_panels * 32] rows; slots where there are codes
+    int64_t* number          # [n_panels * 32] rows; items where there are codes
     float* reach             # [n_panels * 32]
     float* bias              # [n_panels * 32]
     float* panels            # [n_panels][dim][32]

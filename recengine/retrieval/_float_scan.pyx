@@ -39,7 +39,7 @@ from recengine.retrieval._plan cimport (
     Query,
     Report,
     decide,
-    decide_slot,
+    decide_item,
     take,
     threshold,
 )
@@ -112,7 +112,7 @@ cdef int64_t settle(const Plan* plan, Query* query, const FloatChunk* block, int
         r = __builtin_ctz(hits)
         hits &= hits - 1
         if plan.codes != NULL:
-            n_scored += decide_slot(plan, query, block.number[base + r])
+            n_scored += decide_item(plan, query, block.number[base + r])
         else:
             n_scored += decide(plan, query, block.number[base + r], NULL)
     return n_scored

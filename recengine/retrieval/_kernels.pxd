@@ -81,6 +81,7 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         const uint8_t* low
         const float* boost
         int64_t boost_first
+        cbool rows_inside
         int64_t pairs
         const int32_t* words
         const CodeQueries* queries
@@ -123,6 +124,7 @@ cdef extern from "core/quantize.h" namespace "recengine" nogil:
     cdef struct PanelFacts:
         float inverse_step[32]
         float bias[32]
+        int32_t rows[32]
         float bounds[2][8]
 
     int64_t code_pairs(int64_t dim)

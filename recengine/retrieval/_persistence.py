@@ -13,6 +13,7 @@ from recengine import _native
 from recengine._errors import BundleError
 from recengine.data import IdMap
 from recengine.retrieval import _column_storage, _search
+from recengine.retrieval._coding import rows_inside
 from recengine.retrieval._compaction import compacted
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._segment import Segment
@@ -136,6 +137,11 @@ def _codes(
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: codes of a flat index: {error}") from None
+    if codes["rows_inside"]:
+        rows = rows_inside(codes["high"], segment.n_rows)
+        _require(
+            path, _is_permutation(rows, segment.n_rows), "codes are not in an order of the rows"
+        )
     return codes
 
 

@@ -9,7 +9,15 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
-from recengine.retrieval._kernels cimport NativeApi, canonical_sum, kTaskScratch, score_of_sum
+from recengine.retrieval._kernels cimport (
+    NativeApi,
+    PanelFacts,
+    canonical_sum,
+    kPanelBytes,
+    kPanelRows,
+    kTaskScratch,
+    score_of_sum,
+)
 from recengine.retrieval._rows cimport Rows, row_at
 
 cdef enum:
@@ -25,6 +33,7 @@ cdef struct CodeTable:
     int64_t stride             # of the high plane, in bytes
     const double* mean         # [dim]
     int64_t n_slots
+    bint rows_inside           # the row of each slot stands in its panel
     const int32_t* order       # [n_slots] its (first) row, NULL where slots are rows
     const int64_t* members     # [n] the equal rows of each slot, one slot after another; NULL
     const int64_t* starts      # [n_slots + 1] where a slot's begin; where all differ
@@ -194,49 +203,64 @@ cdef inline bint decide(const Plan* plan, Query* query, int64_t row,
     return True
 
 
-cdef inline int64_t row_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
-    """The row of a slot of the code table; of equal rows the first."""
-    if plan.codes.order == NULL:
+cdef inline const PanelFacts* facts_of(const Plan* plan, int64_t slot) noexcept nogil:
+    """What stands behind the codes of a slot's panel."""
+    return <const PanelFacts*>(plan.codes.high + slot // kPanelRows * plan.codes.stride
+                               + plan.codes.pairs * kPanelBytes)
+
+
+# A slot of the code table holds an item: a row, or where there is an order a place in that, which
+# names a row, or the first of several equal rows.
+
+cdef inline int64_t item_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
+    if not plan.codes.rows_inside:
         return slot
-    return max(<int64_t>0, min(<int64_t>plan.codes.order[slot], plan.n - 1))
+    return max(<int64_t>0, min(<int64_t>facts_of(plan, slot).rows[slot % kPanelRows], plan.n - 1))
 
 
-cdef inline bint holds_copies(const Plan* plan, int64_t slot) noexcept nogil:
-    return plan.codes.starts != NULL and plan.codes.starts[slot + 1] > plan.codes.starts[slot] + 1
+cdef inline int64_t row_of_item(const Plan* plan, int64_t item) noexcept nogil:
+    """The row of an item; of equal rows the first."""
+    if plan.codes.order == NULL:
+        return item
+    return max(<int64_t>0, min(<int64_t>plan.codes.order[item], plan.n - 1))
 
 
-cdef inline bint any_allowed(const Plan* plan, const Query* query, int64_t slot) noexcept nogil:
-    """Whether filters and tombstones let this query have a row of `slot`."""
+cdef inline bint holds_copies(const Plan* plan, int64_t item) noexcept nogil:
+    return plan.codes.starts != NULL and plan.codes.starts[item + 1] > plan.codes.starts[item] + 1
+
+
+cdef inline bint any_allowed(const Plan* plan, const Query* query, int64_t item) noexcept nogil:
+    """Whether filters and tombstones let this query have a row of `item`."""
     cdef int64_t i
-    if not holds_copies(plan, slot):
-        return allowed(plan, query, row_of_slot(plan, slot))
-    for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
+    if not holds_copies(plan, item):
+        return allowed(plan, query, row_of_item(plan, item))
+    for i in range(plan.codes.starts[item], plan.codes.starts[item + 1]):
         if allowed(plan, query, plan.codes.members[i]):
             return True
     return False
 
 
-cdef inline float boost_of_slot(const Plan* plan, int64_t slot) noexcept nogil:
-    """The bias of a slot; of equal rows the largest."""
+cdef inline float boost_of_item(const Plan* plan, int64_t item) noexcept nogil:
+    """The bias of an item; of equal rows the largest."""
     cdef float boost
     cdef int64_t i
-    if not holds_copies(plan, slot):
-        return plan.bias[row_of_slot(plan, slot)]
+    if not holds_copies(plan, item):
+        return plan.bias[row_of_item(plan, item)]
     boost = -INFINITY
-    for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
+    for i in range(plan.codes.starts[item], plan.codes.starts[item + 1]):
         boost = max(boost, plan.bias[plan.codes.members[i]])
     return boost
 
 
-cdef inline bint decide_all(const Plan* plan, Query* query, int64_t slot,
+cdef inline bint decide_all(const Plan* plan, Query* query, int64_t item,
                             const double* known) noexcept nogil:
-    """`decide` on all rows of a slot: equal rows are scored once, unless their biases differ."""
+    """`decide` on all rows of an item: equal rows are scored once, unless their biases differ."""
     cdef int64_t i, row
     cdef bint scored = False
     cdef float score = 0.0
-    if not holds_copies(plan, slot):
-        return decide(plan, query, row_of_slot(plan, slot), known)
-    for i in range(plan.codes.starts[slot], plan.codes.starts[slot + 1]):
+    if not holds_copies(plan, item):
+        return decide(plan, query, row_of_item(plan, item), known)
+    for i in range(plan.codes.starts[item], plan.codes.starts[item + 1]):
         row = plan.codes.members[i]
         if not allowed(plan, query, row):
             continue
@@ -250,6 +274,6 @@ cdef inline bint decide_all(const Plan* plan, Query* query, int64_t slot,
     return scored
 
 
-cdef inline bint decide_slot(const Plan* plan, Query* query, int64_t slot) noexcept nogil:
+cdef inline bint decide_item(const Plan* plan, Query* query, int64_t item) noexcept nogil:
     """`decide_all` where the canonical sum is not known yet."""
-    return decide_all(plan, query, slot, NULL)
+    return decide_all(plan, query, item, NULL)

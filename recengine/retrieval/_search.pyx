@@ -124,7 +124,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     if codes is not None and rows is None:
         _fill_codes(&table, codes, n, dim)
         plan.codes = &table
-        plan.ascending = plan.ascending and table.order == NULL
+        plan.ascending = plan.ascending and table.order == NULL and not table.rows_inside
         plan.n_positions = table.n_slots
 
     n_chunks = split(&plan, num_threads)
@@ -285,6 +285,7 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     n_panels = (table.n_slots + kPanelRows - 1) // kPanelRows
     if (table.n_slots == 0 or high.shape[0] != n_panels * table.stride
             or low.shape[0] != n_panels * table.pairs * kPanelBytes or mean.shape[0] != dim
+            or (order is not None and codes["rows_inside"])
             or (members is None) != (starts is None) or (starts is not None and order is None)
             or (members is None and table.n_slots != n)
             or (block_reach is not None and (order is None or block_reach.shape[0] != n_panels))):
@@ -292,7 +293,7 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     table.high, table.low, table.mean = &high[0], &low[0], &mean[0]
     if <size_t>table.high % 64 != 0 or <size_t>table.low % 64 != 0:
         raise ValueError("codes must start at a multiple of 64 bytes")
-    table.order = <const int32_t*>NULL
+    table.order, table.rows_inside = <const int32_t*>NULL, codes["rows_inside"]
     table.members = table.starts = <const int64_t*>NULL
     table.block_reach = <const float*>NULL
     if order is not None:

@@ -34,7 +34,7 @@ from recengine.retrieval._plan cimport (
     decide,
     decide_all,
     ordinal_of,
-    row_of_slot,
+    row_of_item,
     take,
 )
 
@@ -112,7 +112,7 @@ cdef void set_limits(const Plan* plan, FloatChunk* chunk, const Query* queries, 
 
 cdef inline int64_t row_in(const Plan* plan, const FloatChunk* chunk, int64_t i) noexcept nogil:
     """The row in slot `i` of the loaded block; of equal rows the first."""
-    return chunk.number[i] if plan.codes == NULL else row_of_slot(plan, chunk.number[i])
+    return chunk.number[i] if plan.codes == NULL else row_of_item(plan, chunk.number[i])
 
 
 cdef void invert_norms(const Plan* plan, FloatChunk* chunk) noexcept nogil:

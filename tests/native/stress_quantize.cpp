@@ -75,14 +75,17 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered, bo
   const Array<float> length(2 * slots);
   recengine::quantize_panels(
       source, 0, n_panels,
-      CodeTable{high.data(), low.data(), laid.data(), residual.data(), length.data(), slots});
-  Array<int32_t> sorted(n);
-  std::copy(laid.data(), laid.data() + n, sorted.data());
-  std::sort(sorted.data(), sorted.data() + n);
-  for (int64_t i = 0; i < n; ++i) {
-    CHECK(sorted[i] == i, "row %ld is not there once", static_cast<long>(i));
-    CHECK(source.sorts || laid[i] == (ordered ? n - 1 - i : i), "slot %ld has another row",
-          static_cast<long>(i));
+      CodeTable{high.data(), low.data(), residual.data(), length.data(), slots});
+  if (source.sorts) {
+    const auto panel_of = [&high, stride, pairs](int64_t slot) {
+      return reinterpret_cast<const PanelFacts*>(high.data() + slot / kPanelRows * stride +
+                                                 pairs * kPanelBytes);
+    };
+    for (int64_t i = 0; i < n; ++i) laid[i] = panel_of(i)->rows[i % kPanelRows];
+    std::sort(laid.data(), laid.data() + n);
+    for (int64_t i = 0; i < n; ++i) {
+      CHECK(laid[i] == i, "row %ld is not there once", static_cast<long>(i));
+    }
   }
   for (int64_t slot = 0; slot < slots; ++slot) {
     const int64_t panel = slot / kPanelRows;
@@ -107,13 +110,14 @@ void check(int64_t n, int64_t dim, Metric metric, double scale, bool ordered, bo
     for (int64_t grid = 0; grid < 2; ++grid) {
       const float lost = residual[grid * slots + slot];
       const float size = length[grid * slots + slot];
-      CHECK(std::isfinite(facts->bias[r]) && std::isfinite(lost), "bias, residual");
+      const float bias = source.sorts ? 0 : facts->bias[r];
+      CHECK(std::isfinite(bias) && std::isfinite(lost), "bias, residual");
       CHECK(size >= std::sqrt(square[grid]), "length");
       if (slot >= n) continue;
       const float* bound = facts->bounds[grid];
       CHECK(bound[recengine::kMaxResidual] >= lost && bound[recengine::kMaxLength] >= size &&
                 bound[recengine::kMaxInverse] >= inverse_step &&
-                bound[recengine::kMaxBias] >= std::fabs(facts->bias[r]) &&
+                bound[recengine::kMaxBias] >= std::fabs(bias) &&
                 bound[recengine::kMinInverse] <= inverse_step && bound[recengine::kMinInverse] > 0,
             "bounds of panel %ld", static_cast<long>(panel));
     }

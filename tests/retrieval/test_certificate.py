@@ -16,7 +16,7 @@ import oracles
 import pytest
 
 from recengine import _native
-from recengine.retrieval import _score, _search
+from recengine.retrieval import _coding, _score, _search
 
 each_level = pytest.mark.parametrize("level", native.LEVELS)
 each_metric = pytest.mark.parametrize("metric", native.METRICS)
@@ -60,6 +60,7 @@ def test_codes_are_what_the_proof_says(rng, metric):
         mean = [Fraction(m) for m in codes["mean"]]
         mean_length = Fraction(float(np.linalg.norm(codes["mean"])))
         norms = _score.squared_norms(_native.api(), vectors)
+        slots = _coding.rows_inside(codes["high"], n) if codes["rows_inside"] else np.arange(n)
         for row in range(n):
             scale = float(codes["unit"])
             if metric == "cosine":
@@ -68,7 +69,7 @@ def test_codes_are_what_the_proof_says(rng, metric):
             z = [a - b for a, b in zip(y, mean, strict=True)]
             size = max(1, *map(abs, y)) + mean_length
             noise = (dim + 8) * UNIT * size * dim
-            slot = row if "order" not in codes else codes["order"].tolist().index(row)
+            slot = slots.tolist().index(row)
             panel, r = divmod(slot, 32)
             inverse, bias, _ = native.panel_facts(codes, n)
             step = check_step(float(inverse[panel, r]), z)
@@ -77,7 +78,8 @@ def test_codes_are_what_the_proof_says(rng, metric):
             for grid, grid_codes, width in ((0, fine, 1), (1, coarse, 16)):
                 residual, length = codes["residual"][grid, slot], codes["length"][grid, slot]
                 check_grid(grid_codes, z, step, width, noise, residual, length)
-            check_bias(float(bias[panel, r]), z, step, mean, noise, metric)
+            stored = 0.0 if codes["rows_inside"] else float(bias[panel, r])
+            check_bias(stored, z, step, mean, noise, metric)
 
 
 def check_step(inverse, z):
@@ -116,6 +118,7 @@ def test_panel_bounds_are_the_largest_of_the_panel(rng, metric):
     vectors = native.f32(rng.standard_normal((70, 9)) * 10.0 ** rng.integers(-3, 3, (70, 1)))
     codes = encode(metric, vectors)
     inverse, bias, bounds = native.panel_facts(codes, 70)
+    bias = np.zeros_like(bias) if codes["rows_inside"] else bias
     inverse, bias = inverse.ravel(), np.abs(bias).ravel()
     for panel in range(3):
         rows = slice(32 * panel, min(70, 32 * panel + 32))  # idle slots do not count
@@ -135,11 +138,12 @@ def test_rows_lie_by_step_within_windows(rng, metric):
     vectors = scattered(rng, 3000, 24)
     codes = encode(metric, vectors)
     assert not codes["mean"].any()
-    order = codes["order"]
+    assert codes["rows_inside"]
+    order = _coding.rows_inside(codes["high"], 3000)
     window = np.arange(3000) // 1024
     np.testing.assert_array_equal(order // 1024, window)
-    inverse, bias, bounds = native.panel_facts(codes, 3000)
-    assert not bias.any()
+    inverse, _, bounds = native.panel_facts(codes, 3000)
+    assert not bounds[:, :, 3].any()
     steps = (1 / inverse).ravel()[:3000]
     for i in range(3):
         np.testing.assert_array_equal(np.sort(order[window == i]), np.flatnonzero(window == i))
@@ -156,11 +160,13 @@ def test_rows_lie_by_step_within_windows(rng, metric):
 def test_rows_stay_where_nothing_is_won(rng):
     """Under l2 and with a mean every item has a bias; equal steps need no order."""
     vectors = scattered(rng, 2000, 16)
-    assert "order" not in encode("l2", vectors)
-    assert "order" not in encode("dot", vectors + np.float32(1))
+    assert not encode("l2", vectors)["rows_inside"]
+    assert not encode("dot", vectors + np.float32(1))["rows_inside"]
     signs = native.f32(rng.choice([-1, 1], (2000, 16)))
     for metric in ("cosine", "dot"):
-        assert "order" not in encode(metric, signs)
+        codes = encode(metric, signs)
+        assert not codes["rows_inside"]
+        assert not native.panel_facts(codes, 2000)[1].any()
 
 
 def test_limits_hold_where_rows_lie_by_step(rng):

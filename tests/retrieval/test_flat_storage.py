@@ -210,3 +210,20 @@ def test_the_file_holds_the_index_and_no_more(tmp_path):
     bundle = read_bundle(path, kind="flat-index", schema=SCHEMA)
     assert bundle.arrays["ordinals"].tolist() == [0, 2]
     assert bundle.arrays["vectors"].shape == (2, 3)  # what was deleted is not in the file
+
+
+@pytest.mark.parametrize(
+    "change", [lambda rows: rows + 2000, lambda rows: -1 - rows, lambda rows: 0 * rows + rows[0]]
+)
+def test_slots_that_hold_no_row_or_one_twice_are_an_error(rng, tmp_path, change):
+    path = tmp_path / "index.rec"
+    rec.FlatIndex(rng.standard_normal((2000, 12)).astype(np.float32)).save(path)
+    bundle = read_bundle(path, kind="flat-index", schema=SCHEMA)
+    assert bundle.meta["codes"]["rows_inside"]
+    high = np.array(bundle.arrays["codes/high"])
+    rows = high.reshape(63, -1)[:, -192:-64].view(np.int32)
+    rows[3] = change(rows[3])
+    arrays = bundle.arrays | {"codes/high": high}
+    write_bundle(path, arrays, bundle.meta, kind="flat-index", schema=SCHEMA)
+    with pytest.raises(rec.BundleError, match="order of the rows"):
+        rec.FlatIndex.open(path)
