@@ -3,9 +3,12 @@
 A writer appends to the delta, copies the words of the rows that died, and publishes a generation by
 replacing one reference: O(dim) an item and n_items / 8 bytes a call. A compaction builds a new base
 aside, of the rows that were alive when it began; then, for a moment, it holds writers back, repeats
-what they did meanwhile, and publishes. Searches never wait. One daemon thread an index compacts
-when that is due; it is started for the occasion, at the lowest priority, and ends when nothing is
-due. Where it does not get to run, a writer that has to wait does its work.
+what they did meanwhile, and publishes. Searches never wait.
+
+One daemon thread an index compacts when that is due; it is started for the occasion, and ends when
+nothing is due. The new base it has built by another, which the system runs where a CPU would be
+idle, and which gives way to whatever wakes: with a lock in its hands it would hold back writers.
+Where it does not get to run, a writer that has to wait does its work.
 """
 
 from __future__ import annotations
@@ -15,8 +18,10 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,14 +31,16 @@ from recengine._types import Float32Array, IdArray
 from recengine.retrieval import _bias, _bits, _score
 from recengine.retrieval._compaction import compacted, places, rebased, with_own_log, without_rows
 from recengine.retrieval._generation import Generation
+from recengine.retrieval._id_book import IdBook
+from recengine.retrieval._segment import Segment
 from recengine.retrieval._vectors import Vectors
+
+Rebuilt: TypeAlias = tuple[Segment, IdBook]
 
 SMALLEST_DELTA = 2048  # rows; a smaller delta costs a search nothing
 DELTA_SHARE = 32  # of the base, one row in so many, makes a compaction due
 DEAD_SHARE = 4  # and so do this many dead rows of the base
 FORCED = 4  # a writer waits for a compaction at so many times the delta that makes one due
-# Not SCHED_IDLE: such a thread is interrupted by whatever wakes, also while it holds the GIL.
-NICENESS = 19
 PATIENCE = 1.0  # seconds that a writer waits for a compaction which may not get to run
 
 
@@ -138,14 +145,14 @@ class Live:
     def compact(self) -> None:
         """Fold everything that is published into the base, and drop its dead rows."""
         with self._compacting:
-            self._fold()
+            self._fold(_rebuilt)
 
     def compact_while_due(self) -> None:
         """Do what the thread does."""
         while is_due(self.generation):
             with self._compacting:
                 if is_due(self.generation):
-                    self._fold()
+                    self._fold(_rebuilt_when_idle)
 
     def _make_room(self) -> None:
         if not is_full(self.generation):
@@ -154,12 +161,12 @@ class Live:
             mine = self._compacting.acquire(timeout=PATIENCE)
             try:
                 if is_full(self.generation):
-                    self._fold()  # what else folds meanwhile finds its log replaced
+                    self._fold(_rebuilt)  # what else folds meanwhile finds its log replaced
             finally:
                 if mine:
                     self._compacting.release()
 
-    def _fold(self) -> None:
+    def _fold(self, rebuild: Callable[[Generation], Rebuilt]) -> None:
         """Compact; pre: `_compacting` is held."""
         while True:
             with self._writing:
@@ -167,7 +174,7 @@ class Live:
                 self._owned = True
             if start.is_clean:
                 return
-            base, book = compacted(start), start.book.folded(start.n_ordinals)
+            base, book = rebuild(start)
             with self._writing:
                 # Otherwise a writer was cut off meanwhile, and its successor began a new log, or a
                 # writer that could not wait has folded it.
@@ -188,8 +195,6 @@ class Live:
             self._thread.start()
 
     def _run(self) -> None:
-        if sys.platform == "linux":  # where a priority belongs to a thread, not to the process
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         try:
             self.compact_while_due()
         finally:
@@ -201,6 +206,35 @@ class Live:
         thread = self._thread
         if thread is not None:
             thread.join()
+
+
+def _rebuilt(start: Generation) -> Rebuilt:
+    """Return what replaces the base and the book of `start`."""
+    return compacted(start), start.book.folded(start.n_ordinals)
+
+
+def _rebuilt_when_idle(start: Generation) -> Rebuilt:
+    """Do the same in a thread that runs where nothing else wants to."""
+    made: Future[Rebuilt] = Future()
+
+    def run() -> None:
+        if sys.platform == "linux":  # where that belongs to a thread, not to the process
+            _take_what_is_left()
+        try:
+            made.set_result(_rebuilt(start))
+        except BaseException as error:
+            made.set_exception(error)
+
+    threading.Thread(target=run, name="recengine-rebuild", daemon=True).start()
+    return made.result()
+
+
+def _take_what_is_left() -> None:
+    """Give the CPU that this thread runs on to whoever wants it."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:  # a sandbox may refuse it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
 _all: weakref.WeakSet[Live] = weakref.WeakSet()
