@@ -19,9 +19,9 @@ from recengine._types import Float32Array, Float64Array, Int32Array, Int64Array,
 from recengine.retrieval import _score
 from recengine.retrieval._clusters import cluster_order
 from recengine.retrieval._duplicates import equal_rows
+from recengine.retrieval._layout import Layout, reordered
 from recengine.retrieval._vectors import Vectors, widened
 
-Copies = tuple[Int64Array, Int64Array]
 LARGEST_CODED_DIM = 65536  # int32 sums of codes are exact up to here
 DOT = 1
 PANEL_ROWS = 32
@@ -36,7 +36,11 @@ WORTHWHILE = 0.7  # share of the items that a probe must not exceed, in the mean
 
 
 def encode(
-    vectors: Vectors, sq_norms: Float64Array, reach: Float32Array, metric: int
+    vectors: Vectors,
+    sq_norms: Float64Array,
+    reach: Float32Array,
+    metric: int,
+    layout: Layout | None = None,
 ) -> dict[str, Any] | None:
     """Return what the int8 scan reads, as read-only arrays; None where nothing can be coded.
 
@@ -46,6 +50,8 @@ def encode(
     sq_norms, reach : ndarray (n,)
         From `_score.squared_norms` and `_score.reach`.
     metric : int
+    layout : Layout, optional
+        In which order they lie; measured when omitted.
 
     Notes
     -----
@@ -54,23 +60,15 @@ def encode(
     """
     if len(vectors) == 0 or vectors.shape[1] > LARGEST_CODED_DIM:
         return None
-    may_order = len(vectors) <= LARGEST_ORDERED
-    copies = equal_rows(vectors) if may_order else None
-    clusters = None
-    order = by_norm = _norm_order(vectors, sq_norms) if metric == DOT and may_order else None
-    if copies is not None:
-        rows, starts = copies
-        if by_norm is not None:
-            copies = _reordered(copies, np.argsort(-sq_norms[rows[starts[:-1]]], kind="stable"))
-            rows, starts = copies
-        order = rows[starts[:-1]]
-    elif by_norm is None and may_order:
-        clusters = cluster_order(vectors, sq_norms, metric)
-        order = None if clusters is None else clusters.order
+    if len(vectors) > LARGEST_ORDERED:
+        layout = Layout()
+    elif layout is None:
+        layout = _chosen(vectors, sq_norms, metric)
+    order, copies, by_norm, clusters = layout
     codes = _native.encode(vectors, sq_norms, metric, order=order)
     if copies is not None:
         codes["members"], codes["starts"] = copies
-    if by_norm is not None and order is not None:
+    if by_norm and order is not None:
         codes["block_reach"] = np.ascontiguousarray(reach[order[::PANEL_ROWS]])
     if clusters is not None:
         codes["axes"], codes["group_axis"] = clusters.axis, clusters.group_axis
@@ -90,13 +88,20 @@ def rows_inside(high: UInt8Array, n_rows: int) -> Int32Array:
     return facts[:, PANEL_ROWS : 2 * PANEL_ROWS].reshape(-1)[:n_rows]
 
 
-def _reordered(copies: Copies, by: Int64Array) -> Copies:
-    """Return the groups of equal rows in another order."""
-    rows, starts = copies
-    lengths = np.diff(starts)[by]
-    ends = np.cumsum(lengths)
-    place = np.repeat(starts[:-1][by] - (ends - lengths), lengths) + np.arange(len(rows))
-    return rows[place], np.concatenate([[0], ends])
+def _chosen(vectors: Vectors, sq_norms: Float64Array, metric: int) -> Layout:
+    """Measure in which order codes are read least."""
+    copies = equal_rows(vectors)
+    by_norm = _norm_order(vectors, sq_norms) if metric == DOT else None
+    if copies is not None:
+        rows, starts = copies
+        if by_norm is not None:
+            copies = reordered(copies, np.argsort(-sq_norms[rows[starts[:-1]]], kind="stable"))
+            rows, starts = copies
+        return Layout(rows[starts[:-1]], copies, by_norm is not None)
+    if by_norm is not None:
+        return Layout(by_norm, by_norm=True)
+    clusters = cluster_order(vectors, sq_norms, metric)
+    return Layout() if clusters is None else Layout(clusters.order, clusters=clusters)
 
 
 def _norm_order(vectors: Vectors, sq_norms: Float64Array) -> Int64Array | None:

@@ -91,11 +91,9 @@ def compacted(now: Generation) -> Segment:
     """Return one segment, with codes, of all live rows. O(n_items dim)."""
     if now.is_clean:
         return now.base
-    parts = [
-        (now.base, live_rows(now.base, now.base_alive)),
-        (now.delta, live_rows(now.delta, now.delta_alive)),
-    ]
-    return joined(parts, now.metric)
+    base_rows = live_rows(now.base, now.base_alive)
+    delta_rows = live_rows(now.delta, now.delta_alive)
+    return joined(now.base, base_rows, now.delta, delta_rows, now.metric)
 
 
 def rebased(now: Generation, start: Generation, base: Segment, book: IdBook) -> Generation:

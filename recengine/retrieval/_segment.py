@@ -11,9 +11,10 @@ import numpy as np
 from recengine import _native
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine.retrieval import _coding, _score
+from recengine.retrieval._layout import Layout, carried_over
 from recengine.retrieval._vectors import Vectors
 
-CHUNK_BYTES = 4 << 20  # how much of the vectors is gathered at once
+CHANGED_SHARE = 4  # one row in so many may have changed before the order of codes is measured anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,8 @@ class Segment:
         What the int8 scan reads (`_coding.encode`); None where it reads the vectors.
     bias : ndarray (n_rows,), float32, or None
         Added to the scores; None where it is 0 throughout.
+    n_changed : int
+        How many rows came or went since the order of the codes was measured.
     """
 
     vectors: Vectors
@@ -45,6 +48,7 @@ class Segment:
     ascending: bool
     codes: dict[str, Any] | None
     bias: Float32Array | None = None
+    n_changed: int = 0
 
     @property
     def n_rows(self) -> int:
@@ -81,50 +85,78 @@ def sealed(
     reach: Float32Array | None = None,
     codes: dict[str, Any] | None = None,
     bias: Float32Array | None = None,
+    layout: Layout | None = None,
+    n_changed: int = 0,
 ) -> Segment:
     """Return the segment of read-only `vectors`; what is not given is computed. O(n_rows dim)."""
     norms = frozen(_score.squared_norms(_native.api(), vectors)) if sq_norms is None else sq_norms
     bound = frozen(_score.reach(metric, norms)) if reach is None else reach
-    made = _coding.encode(vectors, norms, bound, metric) if codes is None else codes
-    return Segment(vectors, norms, bound, ordinals, True, made, bias)
+    made = _coding.encode(vectors, norms, bound, metric, layout) if codes is None else codes
+    return Segment(vectors, norms, bound, ordinals, True, made, bias, n_changed)
 
 
-def joined(parts: list[tuple[Segment, Int64Array]], metric: int) -> Segment:
-    """Return one segment of the given rows of several, in order of ordinal. O(n_rows dim).
+def joined(
+    base: Segment, base_rows: Int64Array, delta: Segment, delta_rows: Int64Array, metric: int
+) -> Segment:
+    """Return one segment of some rows of two, in order of ordinal. O(n_rows dim).
 
-    Peak memory is that of the new segment and a few MiB.
+    Parameters
+    ----------
+    base : Segment
+        Ascending.
+    base_rows, delta_rows : ndarray, int64
+        The rows of each, ascending.
+    delta : Segment
+        In any order.
+    metric : int
+
+    Notes
+    -----
+    Peak memory is that of the new segment and some bytes a row. The GIL is released but for
+    microseconds at a time: searches go on beside it.
     """
-    numbers = np.concatenate([segment.ordinals_of(rows) for segment, rows in parts])
-    order = np.argsort(numbers, kind="stable")
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    ordinals = numbers[order]
-    like = parts[0][0].vectors
-    vectors = np.empty((len(order), like.shape[1]), like.dtype)
-    norms, reach = np.empty(len(order), np.float64), np.empty(len(order), np.float32)
-    biased = any(segment.bias is not None for segment, _ in parts)
-    bias = np.zeros(len(order), np.float32) if biased else None
-    step = max(1, CHUNK_BYTES // (like.itemsize * like.shape[1]))
-    done = 0
-    for segment, rows in parts:
-        for start in range(0, len(rows), step):
-            some = rows[start : start + step]
-            where = place[done : done + len(some)]
-            vectors[where] = segment.vectors[some]
-            norms[where] = segment.sq_norms[some]
-            reach[where] = segment.reach[some]
-            if bias is not None and segment.bias is not None:
-                bias[where] = segment.bias[some]
-            done += len(some)
-    dense = len(order) == 0 or int(ordinals[-1]) == len(order) - 1
+    kept = base.ordinals_of(base_rows)
+    late = delta.ordinals_of(delta_rows)
+    by_ordinal = np.argsort(late, kind="stable")
+    late, delta_rows = late[by_ordinal], delta_rows[by_ordinal]
+    place = np.searchsorted(kept, late) + np.arange(len(late))
+    stays = np.ones(len(kept) + len(late), bool)
+    stays[place] = False
+    stay = np.flatnonzero(stays)
+    source = np.zeros(len(stays), np.int64)
+    source[stay] = base_rows
+
+    def merged(ours: Any, theirs: Any) -> Any:
+        shape = (len(source), *ours.shape[1:])
+        table = np.take(ours, source, axis=0) if len(ours) else np.empty(shape, ours.dtype)
+        table[place] = theirs[delta_rows]
+        return frozen(table)
+
+    ordinals = np.empty(len(stays), np.int64)
+    ordinals[stay], ordinals[place] = kept, late
+    dense = len(ordinals) == 0 or int(ordinals[-1]) == len(ordinals) - 1
+    is_biased = base.bias is not None or delta.bias is not None
+    norms = merged(base.sq_norms, delta.sq_norms)
+    n_changed = base.n_changed + max(base.n_rows - len(base_rows), len(delta_rows))
+    layout = None
+    if base.codes is not None and n_changed * CHANGED_SHARE <= len(stays):
+        row_now = np.full(base.n_rows, -1, np.int64)
+        row_now[base_rows] = stay
+        layout = carried_over(base.codes, row_now, place, norms)
     return sealed(
-        frozen(vectors),
+        merged(base.vectors, delta.vectors),
         metric,
         ordinals=None if dense else frozen(ordinals),
-        sq_norms=frozen(norms),
-        reach=frozen(reach),
-        bias=None if bias is None else frozen(bias),
+        sq_norms=norms,
+        reach=merged(base.reach, delta.reach),
+        bias=merged(_bias_of(base), _bias_of(delta)) if is_biased else None,
+        layout=layout,
+        n_changed=0 if layout is None else n_changed,
     )
+
+
+def _bias_of(segment: Segment) -> Float32Array:
+    return np.zeros(segment.n_rows, np.float32) if segment.bias is None else segment.bias
 
 
 def frozen(array: Any) -> Any:
