@@ -129,6 +129,9 @@ def _as_float32(name: str, value: Any) -> Float32Array:
         else:
             raise TypeError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.dtype == np.float32:
+        flags = array.flags
+        if flags.c_contiguous and flags.aligned:
+            return array
         return np.require(array, np.float32, ["C", "A"])
     with np.errstate(over="ignore"):
         converted = array.astype(np.float32)

@@ -23,6 +23,7 @@ def search(
     k: int,
     *,
     ordinals: Int64Array | None = None,
+    mask: Words | None = None,
     base: tuple[Segment, Words | None] | None = None,
     bias: Float32Array | None = None,
     num_threads: int = 1,
@@ -34,18 +35,21 @@ def search(
     ----------
     ordinals : ndarray (m,), int64, ascending, optional
         Only these are looked at.
+    mask : uint64 words, optional
+        By ordinal: what may be returned.
     base : (Segment, uint64 words or None), optional
-        Scanned instead of the base: some of its rows, and which are alive.
+        Scanned instead of the base: those of its rows that `mask` lets through, and which are
+        alive. They are not asked about again.
     bias : ndarray (n_ordinals,), float32, optional
         By ordinal, beside what the segments hold.
     options
-        Further arguments of `_search.search` that speak ordinals: the mask, the exclusions.
+        Further arguments of `_search.search`: the exclusions, the lowest score, the deadline.
     """
     answers = []
     places = (None, None) if ordinals is None else now.locate(ordinals)
-    first = (now.base, now.base_alive) if base is None else base
-    parts = ((*first, places[0]), (now.delta, now.delta_alive, places[1]))
-    for segment, alive, place in parts:
+    first = (now.base, now.base_alive, mask) if base is None else (*base, None)
+    parts = ((*first, places[0]), (now.delta, now.delta_alive, mask, places[1]))
+    for segment, alive, words, place in parts:
         rows = None if place is None else _there(segment, place)
         if segment.n_rows == 0 or (rows is not None and len(rows) == 0):
             continue
@@ -61,6 +65,7 @@ def search(
                 ordinals=segment.ordinals,
                 ascending=segment.ascending,
                 alive=alive,
+                mask=words,
                 rows=rows,
                 bias=_bias.of_rows(segment, bias),
                 num_threads=num_threads,
@@ -166,7 +171,8 @@ def answer(
         ids = np.full(ordinals.shape, fill, now.book.dtype)
     else:
         ids = now.book.names(ordinals, now.n_ordinals)
-        ids[ordinals < 0] = fill
+        if len(ordinals) != 1 or (ordinals.size and ordinals.item(-1) < 0):  # padding comes last
+            ids[ordinals < 0] = fill
     if single:
         ids, scores, ordinals = ids[0], scores[0], ordinals[0]
     if out is not None:
