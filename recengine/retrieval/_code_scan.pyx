@@ -65,6 +65,7 @@ from recengine.retrieval._code_queries cimport (
     set_floor,
 )
 from recengine.retrieval._kernels cimport (
+    COSINE,
     CodeWalk,
     PanelFacts,
     kPanelRows,
@@ -109,17 +110,24 @@ cdef int64_t thin(CodeQuery* coded, int64_t first, int64_t to, double limit) noe
     return kept
 
 
+cdef inline void ask_for(const Plan* plan, int64_t row) noexcept nogil:
+    """Prefetch what the canonical score of a row is made of."""
+    prefetch_row(plan.vectors, row)
+    if plan.metric == COSINE:
+        __builtin_prefetch(plan.sq_norms + row)
+
+
 cdef int64_t score_found(const Plan* plan, const CodeQuery* coded, Query* query, int64_t first,
                          int64_t end) noexcept nogil:
     cdef int64_t i, n_scored = 0
     cdef const Found* found = coded.found
     for i in range(first, min(first + AHEAD, end)):
-        prefetch_row(plan.vectors, row_of_item(plan, found[i].second))
+        ask_for(plan, row_of_item(plan, found[i].second))
     for i in range(first, end):
         if plan.codes.order != NULL and i + 3 * AHEAD < end:
             __builtin_prefetch(plan.codes.order + found[i + 3 * AHEAD].second)
         if i + AHEAD < end:
-            prefetch_row(plan.vectors, row_of_item(plan, found[i + AHEAD].second))
+            ask_for(plan, row_of_item(plan, found[i + AHEAD].second))
         n_scored += decide_item(plan, query, found[i].second)
     return n_scored
 

@@ -10,6 +10,7 @@ from libcpp.algorithm cimport pop_heap, push_heap
 from libcpp.pair cimport pair
 
 from recengine.retrieval._kernels cimport (
+    COSINE,
     NativeApi,
     PanelFacts,
     canonical_sum,
@@ -187,7 +188,8 @@ cdef inline float score_of(const Plan* plan, const Query* query, int64_t row,
     else:
         sum_ = canonical_sum(plan.native.kernels, plan.metric, query.vector,
                              row_at(plan.vectors, row, query.scratch), plan.dim)
-    return score_of_sum(plan.metric, sum_, query.sq_norm, plan.sq_norms[row],
+    return score_of_sum(plan.metric, sum_, query.sq_norm,
+                        plan.sq_norms[row] if plan.metric == COSINE else 0.0,
                         plan.bias[row] if plan.bias else 0.0)
 
 
