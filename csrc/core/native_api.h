@@ -19,8 +19,9 @@ struct NativeApi {
   void (*parallel_for)(int64_t n_tasks, int num_threads, Task task, void* context);
   int64_t (*now_ns)();  // the clock of time.monotonic_ns()
   int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first, int64_t end);
-  int64_t (*reaching)(const GroupQueries& queries, const GroupFacts& facts, int64_t n_queries,
-                      int64_t* out);
+  void (*split_directions)(const GroupQueries& queries);
+  int64_t (*next_reached)(const GroupQueries& queries, const Groups& groups, int64_t group,
+                          int64_t end, int64_t* members, int64_t* n_members);
   void (*begin_scratch)(int use);
   void* (*take_scratch)(int use, size_t bytes);
 };

@@ -90,16 +90,22 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         uint32_t* masks
 
     cdef struct GroupQueries:
-        const float* t
-        const float* error
-        const float* square
-        const float* tau
+        int64_t n_queries
+        int64_t stride
+        int64_t n_axes
+        float* t
+        float* rest
+        float* error
+        float* square
+        float* margin
+        float* limit
+        int32_t* nearest
 
-    cdef struct GroupFacts:
-        float low
-        float high
-        float across
-        float bias
+    cdef struct Groups:
+        const int64_t* axis
+        const float* low
+        const float* high
+        const float* across
 
     cdef struct NativeApi:
         const Kernels* kernels
@@ -108,8 +114,10 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         int64_t (*now_ns)() noexcept nogil
         int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first,
                             int64_t end) noexcept nogil
-        int64_t (*reaching)(const GroupQueries& queries, const GroupFacts& facts,
-                            int64_t n_queries, int64_t* out) noexcept nogil
+        void (*split_directions)(const GroupQueries& queries) noexcept nogil
+        int64_t (*next_reached)(const GroupQueries& queries, const Groups& groups, int64_t group,
+                                int64_t end, int64_t* members,
+                                int64_t* n_members) noexcept nogil
         void (*begin_scratch)(int use) noexcept nogil
         void* (*take_scratch)(int use, size_t bytes) noexcept nogil
 

@@ -148,7 +148,7 @@ def test_a_smaller_fact_loses_items(rng, metric, spread, parts):
         both("scalar", metric, vectors[::19].copy(), vectors, 20, codes)
 
 
-@pytest.mark.parametrize("n_queries", [1, 40])
+@pytest.mark.parametrize("n_queries", [2, 40])
 def test_where_groups_do_not_pay_all_is_walked(rng, n_queries):
     vectors = alike(rng, 300, 32)
     codes = grouped(rng, vectors, "cosine")
