@@ -29,7 +29,7 @@ from recengine.retrieval._panel_bounds import (
 from recengine.retrieval._vectors import Vectors
 
 AXIS_PANELS = 64
-GROUP_PANELS = 4  # fewer: more bounds to test; more: wider bounds, more read in vain
+GROUP_PANELS = 2  # fewer: more bounds to test; more: wider bounds, more read in vain
 SMALLEST_CLUSTERED = 20_000  # a smaller index is read in about the time that the bounds take
 LARGEST_DIM = 4096
 LARGEST_NORM = 2.0**120  # facts and bounds of longer rows leave float32
