@@ -13,6 +13,8 @@ from recengine._types import Float32Array, IdArray, Int64Array
 
 _MOST = 2**31 - 1  # what a C int holds
 MOST_PADDING = 2**20  # entries of an answer beyond the items there are
+_FLOAT32 = np.dtype(np.float32)
+_PLAIN = 0x101  # NumPy's flags of an array that is C-contiguous and aligned
 _SMALL = 1024  # numbers that BLAS adds on the calling thread
 
 
@@ -118,6 +120,8 @@ def check_finite(name: str, array: Float32Array) -> Float32Array:
 
 
 def _as_float32(name: str, value: Any) -> Float32Array:
+    if type(value) is np.ndarray and value.dtype is _FLOAT32 and value.flags.num & _PLAIN == _PLAIN:
+        return value  # the usual case costs next to nothing
     try:
         array = np.asarray(value)
     except ValueError:

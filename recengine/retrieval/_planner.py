@@ -51,6 +51,9 @@ class Selection:
     base: tuple[Segment, Words | None] | None = None
 
 
+_EVERYTHING = Selection(None, None)
+
+
 def select(
     generation: Generation,
     n_queries: int,
@@ -65,6 +68,8 @@ def select(
 
     `prepared` and `base` come from a filter.
     """
+    if prepared is allow is deny is where is None:
+        return _EVERYTHING
     n, words, ordinals = generation.n_ordinals, None, None
     if prepared is not None:
         if base is not None and allow is None and deny is None and where is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from recengine.retrieval._segment import Segment
 from recengine.retrieval._stats import PAIRS
 
 Out = tuple[IdArray, Float32Array]
+_api = cache(_native.api)  # the level is settled when it is first asked for
 
 
 def search(
@@ -55,7 +57,7 @@ def search(
             continue
         answers.append(
             _search.search(
-                _native.api(),
+                _api(),
                 now.metric,
                 queries,
                 segment.vectors,
@@ -166,16 +168,20 @@ def answer(
     out: Out | None = None,
 ) -> TopK:
     """Return ordinals (n_queries, k), −1 where padded, as the caller's ids."""
-    fill = None if now.book.dtype == object else PADDING_ID
     if now.n_ordinals == 0:
-        ids = np.full(ordinals.shape, fill, now.book.dtype)
+        ids = np.full(ordinals.shape, _fill(now), now.book.dtype)
     else:
         ids = now.book.names(ordinals, now.n_ordinals)
         if len(ordinals) != 1 or (ordinals.size and ordinals.item(-1) < 0):  # padding comes last
-            ids[ordinals < 0] = fill
+            ids[ordinals < 0] = _fill(now)
     if single:
         ids, scores, ordinals = ids[0], scores[0], ordinals[0]
     if out is not None:
         out[0][...], out[1][...] = ids, scores
         ids, scores = out
     return TopK(ids, scores, ordinals=ordinals, partial=partial)
+
+
+def _fill(now: Generation) -> int | None:
+    """Return what stands for no id."""
+    return None if now.book.dtype == object else PADDING_ID

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from threading import get_ident
 from typing import Any
 
 PAIRS = (  # of query and item
@@ -29,7 +29,7 @@ class SearchStats:
 
     def add(self, n_queries: int, native: dict[str, Any]) -> None:
         """Count one call, with the figures that the native search returned."""
-        row = self._rows.setdefault(threading.get_ident(), [0] * len(COUNTERS))
+        row = self._rows.get(get_ident()) or self._rows.setdefault(get_ident(), [0] * len(COUNTERS))
         row[0] += 1
         row[1] += n_queries
         for place, name in enumerate(PAIRS, 2):
