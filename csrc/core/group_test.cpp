@@ -12,6 +12,7 @@ constexpr float kMore = 1.0F + 0x1p-18F;
 constexpr float kSmallestSquare = 0x1p-100F;
 constexpr float kLargestSquare = 0x1p120F;  // longer queries skip nothing
 constexpr float kLargest = 0x1p60F;
+constexpr float kLowest = std::numeric_limits<float>::lowest();
 
 // Lanes of the baseline; the compiler does not make them out of comparisons by itself.
 typedef float Floats __attribute__((vector_size(16)));
@@ -51,6 +52,33 @@ Floats root_above(Floats x) {
   return root * kMore;
 }
 
+// Whether queries skip what these bounds are of.
+class Test {
+ public:
+  Test(const GroupQueries& queries, int64_t axis, const GroupBounds& bounds, int64_t i)
+      : queries_(queries),
+        t_(queries.t + axis * queries.stride),
+        rest_(queries.rest + axis * queries.stride),
+        low_(bounds.low[i]),
+        high_(bounds.high[i]),
+        across_(bounds.across[i]),
+        extent_(std::fabs(low_) > std::fabs(high_) ? std::fabs(low_) : std::fabs(high_)) {}
+
+  Ints skips(int64_t q) const {
+    const Floats t = load(t_ + q);
+    // What falls below float32 must not swallow what is added to it.
+    const Floats along = larger(larger(t * low_, t * high_), all_lanes(kLowest));
+    const Floats bound = along + load(rest_ + q) * across_ + load(queries_.margin + q) * extent_;
+    return bound <= load(queries_.limit + q);  // false if either is NaN
+  }
+
+ private:
+  const GroupQueries& queries_;
+  const float* t_;
+  const float* rest_;
+  float low_, high_, across_, extent_;
+};
+
 }  // namespace
 
 void split_directions(const GroupQueries& queries) {
@@ -74,36 +102,45 @@ void split_directions(const GroupQueries& queries) {
   }
 }
 
-int64_t next_reached(const GroupQueries& queries, const Groups& groups, int64_t group, int64_t end,
+int64_t next_reached(const GroupQueries& queries, const Groups& groups, GroupCursor* cursor,
                      int64_t* members, int64_t* n_members) {
-  // What falls below float32 must not swallow what is added to it.
-  const Floats lowest = all_lanes(std::numeric_limits<float>::lowest());
-  for (; group < end; ++group) {
-    const int64_t axis = groups.axis[group];
-    const float* ts = queries.t + axis * queries.stride;
-    const float* rests = queries.rest + axis * queries.stride;
-    const float low = groups.low[group];
-    const float high = groups.high[group];
-    const float across = groups.across[group];
-    const float extent = std::fabs(low) > std::fabs(high) ? std::fabs(low) : std::fabs(high);
-    int64_t count = 0;
-    for (int64_t q = 0; q < queries.stride; q += kGroupLanes) {
-      const Floats t = load(ts + q);
-      const Floats along = larger(larger(t * low, t * high), lowest);
-      const Floats bound = along + load(rests + q) * across + load(queries.margin + q) * extent;
-      const Ints skips = bound <= load(queries.limit + q);  // false if either is NaN
-      if (all(skips)) continue;
-      for (int64_t i = q; i < q + kGroupLanes && i < queries.n_queries; ++i) {
-        members[count] = i;
-        count += skips[i - q] == 0 && queries.nearest[i] != axis ? 1 : 0;
+  while (cursor->group < cursor->end) {
+    const int64_t axis = cursor->axis;
+    const int64_t next = groups.axis_starts[axis + 1];
+    const int64_t last = next < cursor->end ? next : cursor->end;
+    if (cursor->n_blocks < 0) {
+      const Test test(queries, axis, groups.around, axis);
+      cursor->n_blocks = 0;
+      for (int64_t q = 0; q < queries.stride; q += kGroupLanes) {
+        cursor->blocks[cursor->n_blocks] = q;
+        cursor->n_blocks += all(test.skips(q)) ? 0 : 1;
       }
     }
-    if (count != 0) {
-      *n_members = count;
-      return group;
+    if (cursor->n_blocks == 0) cursor->group = last;
+    while (cursor->group < last) {
+      const int64_t group = cursor->group++;
+      const Test test(queries, axis, groups.within, group);
+      int64_t count = 0;
+      for (int64_t block = 0; block < cursor->n_blocks; ++block) {
+        const int64_t q = cursor->blocks[block];
+        const Ints skips = test.skips(q);
+        if (all(skips)) continue;
+        for (int64_t i = q; i < q + kGroupLanes && i < queries.n_queries; ++i) {
+          members[count] = i;
+          count += skips[i - q] == 0 && queries.nearest[i] != axis ? 1 : 0;
+        }
+      }
+      if (count != 0) {
+        *n_members = count;
+        return group;
+      }
+    }
+    if (last == next) {
+      ++cursor->axis;
+      cursor->n_blocks = -1;
     }
   }
-  return end;
+  return cursor->end;
 }
 
 }  // namespace recengine

@@ -20,8 +20,8 @@ struct NativeApi {
   int64_t (*now_ns)();  // the clock of time.monotonic_ns()
   int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first, int64_t end);
   void (*split_directions)(const GroupQueries& queries);
-  int64_t (*next_reached)(const GroupQueries& queries, const Groups& groups, int64_t group,
-                          int64_t end, int64_t* members, int64_t* n_members);
+  int64_t (*next_reached)(const GroupQueries& queries, const Groups& groups, GroupCursor* cursor,
+                          int64_t* members, int64_t* n_members);
   void (*begin_scratch)(int use);
   void* (*take_scratch)(int use, size_t bytes);
 };

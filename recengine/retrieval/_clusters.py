@@ -60,10 +60,10 @@ class Clusters:
         The first panel of each group, and the number of panels.
     axis : ndarray (n_axes, dim), float32
         Directions u; neighbouring groups share one.
-    group_axis : ndarray (n_groups,), int64
-        Which, ascending.
-    low, high, across : ndarray (n_groups,), float32
-        Of the rows of each group, see `_panel_bounds`: along its axis, and across.
+    axis_starts : ndarray (n_axes + 1,), int64
+        The first group about each axis, and the number of groups.
+    around, within : Bounds
+        Of the rows about each axis, and of those of each group along its axis; see `_panel_bounds`.
     share : float
         Panels that a probe must read, in the mean.
     """
@@ -71,10 +71,9 @@ class Clusters:
     order: Int64Array
     starts: Int64Array
     axis: Float32Array
-    group_axis: Int64Array
-    low: Float32Array
-    high: Float32Array
-    across: Float32Array
+    axis_starts: Int64Array
+    around: Bounds
+    within: Bounds
     share: float
 
 
@@ -213,10 +212,11 @@ def _bounded(items: Items, order: Int64Array, sizes: Int64Array, probes: Probes)
     runs = _divided(sizes, AXIS_PANELS)
     axis, panels = panel_bounds(items, order, runs)
     starts = _divided(np.diff(runs), GROUP_PANELS)
-    group_axis = np.searchsorted(runs, starts[:-1], side="right") - 1
+    axis_starts = np.searchsorted(starts, runs)
     groups = of_groups(panels, starts)
-    share = _share(probes, axis[group_axis], np.diff(starts), groups)
-    return Clusters(order, starts, axis, group_axis, *groups, share)
+    sizes = np.diff(starts)
+    share = _share(probes, axis.repeat(np.diff(axis_starts), axis=0), sizes, groups)
+    return Clusters(order, starts, axis, axis_starts, of_groups(panels, runs), groups, share)
 
 
 def _share(probes: Probes, axes: Float32Array, n_panels: Int64Array, groups: Bounds) -> float:

@@ -78,10 +78,10 @@ def encode(
     if by_norm and order is not None:
         codes["block_reach"] = np.ascontiguousarray(reach[order[::PANEL_ROWS]])
     if clusters is not None:
-        codes["axes"], codes["group_axis"] = clusters.axis, clusters.group_axis
+        codes["axes"], codes["axis_starts"] = clusters.axis, clusters.axis_starts
         codes["group_starts"] = clusters.starts
-        codes["group_low"], codes["group_high"] = clusters.low, clusters.high
-        codes["group_across"] = clusters.across
+        for of, bounds in (("axis", clusters.around), ("group", clusters.within)):
+            codes |= {f"{of}_{name}": part for name, part in bounds._asdict().items()}
     for part in codes.values():
         if isinstance(part, np.ndarray):
             part.flags.writeable = False
@@ -113,7 +113,7 @@ def _chosen(vectors: Vectors, sq_norms: Float64Array, metric: int) -> Layout:
 
 def _cost(clusters: Clusters) -> float:
     """Return what a query costs, in shares of the items read in order of norm."""
-    tested = TESTED_GROUP * len(clusters.group_axis) / len(clusters.order)
+    tested = TESTED_GROUP * len(clusters.within.low) / len(clusters.order)
     return tested + CLUSTERED_ITEM * clusters.share
 
 

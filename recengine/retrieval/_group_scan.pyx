@@ -7,7 +7,8 @@ across u is no longer than `across`. With t = q.u
 
 A query passes over a group only if this exceeds its limit tau. It visits the groups about its
 nearest axis first: they give most queries the limit that they will end with, which rules out most
-of the others. Queries are seated in tiles anew for each group: those that pass over it, no others.
+of the others, all groups about an axis at once or one by one. Queries are seated in tiles anew for
+each group: those that pass over it, no others.
 
 Here t comes from a float32 kernel and |u| is off by up to 2^-22: together |error| <= gamma |q|
 (`_float_scan.gamma_bound` has 24 roundings to spare). So |t| is lowered by that under the root, and
@@ -27,8 +28,8 @@ from recengine.retrieval._code_scan cimport scan_codes
 from recengine.retrieval._float_scan cimport gamma_bound, pack_queries
 from recengine.retrieval._kernels cimport (
     COSINE,
+    GroupCursor,
     GroupQueries,
-    Groups,
     kGroupLanes,
     kPanelRows,
     kTileQueries,
@@ -37,7 +38,7 @@ from recengine.retrieval._plan cimport CodeTable, Plan, Query, Report, take
 
 cdef enum:
     ROW_QUERIES = 3          # up to so many queries, packing axes costs more than it saves
-    SAMPLED = 64             # groups that tell whether the walk pays,
+    SAMPLED = 32             # axes whose groups tell whether the walk pays,
     MOST_READ = 45           # which it does if queries pass over less than so many in a hundred
 
 cdef double ROUNDING = 2.0 ** -18
@@ -48,13 +49,37 @@ ctypedef const float* Axis
 # The walk of a chunk over the groups of its slots [first, end).
 cdef struct GroupWalk:
     GroupQueries along
-    Groups groups
+    int64_t* blocks          # of a cursor
     int64_t* nearest         # [n_queries] the queries, in order of their nearest axis,
     int64_t* nearest_starts  # [n_axes + 1] where those of each axis begin
     int64_t first
     int64_t end
     int64_t first_group
     int64_t end_group
+    int64_t first_axis       # of the first group
+    int64_t end_axis         # after that of the last
+
+
+cdef int64_t last_start(const int64_t* starts, int64_t n, int64_t place) noexcept nogil:
+    """Return the last of n that starts at or before `place`; the first one starts at 0."""
+    cdef int64_t low = 0, middle
+    while n - low > 1:
+        middle = (low + n) // 2
+        if starts[middle] <= place:
+            low = middle
+        else:
+            n = middle
+    return low
+
+
+cdef GroupCursor cursor_at(const Plan* plan, const GroupWalk* walk, int64_t first_axis,
+                           int64_t end_axis) noexcept nogil:
+    """Return a cursor over the groups of these axes, as far as they are walked."""
+    cdef GroupCursor cursor
+    cursor.group = max(walk.first_group, plan.codes.groups.axis_starts[first_axis])
+    cursor.end = min(walk.end_group, plan.codes.groups.axis_starts[end_axis])
+    cursor.axis, cursor.n_blocks, cursor.blocks = first_axis, -1, walk.blocks
+    return cursor
 
 
 cdef bint open_walk(const Plan* plan, int64_t n_queries, int64_t first, int64_t end,
@@ -67,25 +92,22 @@ cdef bint open_walk(const Plan* plan, int64_t n_queries, int64_t first, int64_t 
     along.t = <float*>take(plan, 2 * codes.n_axes * along.stride * sizeof(float))
     along.error = <float*>take(plan, 4 * along.stride * sizeof(float))
     along.nearest = <int32_t*>take(plan, along.stride * sizeof(int32_t))
+    walk.blocks = <int64_t*>take(plan, along.stride // kGroupLanes * sizeof(int64_t))
     walk.nearest = <int64_t*>take(plan, n_queries * sizeof(int64_t))
     walk.nearest_starts = <int64_t*>take(plan, (codes.n_axes + 1) * sizeof(int64_t))
-    if (along.t == NULL or along.error == NULL or along.nearest == NULL or walk.nearest == NULL
-            or walk.nearest_starts == NULL):
+    if (along.t == NULL or along.error == NULL or along.nearest == NULL or walk.blocks == NULL
+            or walk.nearest == NULL or walk.nearest_starts == NULL):
         return False
     along.rest = along.t + codes.n_axes * along.stride
     along.square = along.error + along.stride
     along.margin = along.square + along.stride
     along.limit = along.margin + along.stride
     memset(along.error, 0, 4 * along.stride * sizeof(float))
-    walk.groups.axis, walk.groups.across = codes.group_axis, codes.group_across
-    walk.groups.low, walk.groups.high = codes.group_low, codes.group_high
-    walk.first, walk.end, walk.first_group = first, end, 0
-    while codes.group_starts[walk.first_group + 1] * kPanelRows <= first:
-        walk.first_group += 1
-    walk.end_group = walk.first_group
-    while (walk.end_group < codes.n_groups
-           and codes.group_starts[walk.end_group] * kPanelRows < end):
-        walk.end_group += 1
+    walk.first, walk.end = first, end
+    walk.first_group = last_start(codes.group_starts, codes.n_groups, first // kPanelRows)
+    walk.end_group = last_start(codes.group_starts, codes.n_groups, (end - 1) // kPanelRows) + 1
+    walk.first_axis = last_start(codes.groups.axis_starts, codes.n_axes, walk.first_group)
+    walk.end_axis = last_start(codes.groups.axis_starts, codes.n_axes, walk.end_group - 1) + 1
     return True
 
 
@@ -186,11 +208,15 @@ cdef void visit(const Plan* plan, CodeChunk* chunk, Query* queries, GroupWalk* w
 cdef void visit_nearest(const Plan* plan, CodeChunk* chunk, Query* queries, GroupWalk* walk,
                         Report* report) noexcept nogil:
     """Let each query pass over the groups about its nearest axis."""
-    cdef int64_t group, start, n_seated, i
-    for group in range(walk.first_group, walk.end_group):
-        start = walk.nearest_starts[plan.codes.group_axis[group]]
-        n_seated = walk.nearest_starts[plan.codes.group_axis[group] + 1] - start
-        if n_seated != 0:
+    cdef int64_t axis, group, start, n_seated, i
+    cdef GroupCursor cursor
+    for axis in range(walk.first_axis, walk.end_axis):
+        start = walk.nearest_starts[axis]
+        n_seated = walk.nearest_starts[axis + 1] - start
+        if n_seated == 0:
+            continue
+        cursor = cursor_at(plan, walk, axis, axis + 1)
+        for group in range(cursor.group, cursor.end):
             for i in range(n_seated):
                 chunk.member[i] = walk.nearest[start + i]
             visit(plan, chunk, queries, walk, group, n_seated, report)
@@ -198,14 +224,16 @@ cdef void visit_nearest(const Plan* plan, CodeChunk* chunk, Query* queries, Grou
 
 cdef bint pays(const Plan* plan, CodeChunk* chunk, const GroupWalk* walk) noexcept nogil:
     """Whether queries skip enough of a sample of the groups."""
-    cdef int64_t step = max(<int64_t>1, (walk.end_group - walk.first_group) // SAMPLED)
-    cdef int64_t group = walk.first_group, n_pairs = 0, n_read = 0, n_reached
-    while group < walk.end_group:
-        if plan.native.next_reached(walk.along, walk.groups, group, group + 1, chunk.member,
-                                    &n_reached) == group:
+    cdef int64_t step = max(<int64_t>1, (walk.end_axis - walk.first_axis) // SAMPLED)
+    cdef int64_t axis = walk.first_axis, n_pairs = 0, n_read = 0, n_reached
+    cdef GroupCursor cursor
+    while axis < walk.end_axis:
+        cursor = cursor_at(plan, walk, axis, axis + 1)
+        n_pairs += (cursor.end - cursor.group) * chunk.n_queries
+        while plan.native.next_reached(walk.along, plan.codes.groups, &cursor, chunk.member,
+                                       &n_reached) != cursor.end:
             n_read += n_reached
-        n_pairs += chunk.n_queries
-        group += step
+        axis += step
     return n_read * 100 <= n_pairs * MOST_READ
 
 
@@ -217,6 +245,7 @@ cdef Walked walk_groups(const Plan* plan, CodeChunk* chunk, Query* queries, int6
     a limit to start with: the caller walks all slots.
     """
     cdef int64_t q, group, n_reached, n_queries = chunk.n_queries
+    cdef GroupCursor cursor
     cdef GroupWalk walk
     if not open_walk(plan, n_queries, first, end, &walk) or not multiply(plan, q0, &walk.along):
         return SHORT_OF_MEMORY
@@ -229,14 +258,13 @@ cdef Walked walk_groups(const Plan* plan, CodeChunk* chunk, Query* queries, int6
                 queries[q].count = chunk.queries[q].n_found = chunk.queries[q].n_lower = 0
         seat(chunk, n_queries)
         return DOES_NOT_PAY
-    group = walk.first_group
+    cursor = cursor_at(plan, &walk, walk.first_axis, walk.end_axis)
     while True:
-        group = plan.native.next_reached(walk.along, walk.groups, group, walk.end_group,
-                                         chunk.member, &n_reached)
-        if group == walk.end_group:
+        group = plan.native.next_reached(walk.along, plan.codes.groups, &cursor, chunk.member,
+                                         &n_reached)
+        if group == cursor.end:
             return DONE
         if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
             report.state = 1
             return DONE
         visit(plan, chunk, queries, &walk, group, n_reached, report)
-        group += 1

@@ -101,11 +101,22 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         float* limit
         int32_t* nearest
 
-    cdef struct Groups:
-        const int64_t* axis
+    cdef struct GroupBounds:
         const float* low
         const float* high
         const float* across
+
+    cdef struct Groups:
+        const int64_t* axis_starts
+        GroupBounds around
+        GroupBounds within
+
+    cdef struct GroupCursor:
+        int64_t group
+        int64_t end
+        int64_t axis
+        int64_t n_blocks
+        int64_t* blocks
 
     cdef struct NativeApi:
         const Kernels* kernels
@@ -115,8 +126,8 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
         int64_t (*next_hit)(const Kernels& kernels, const CodeWalk& walk, int64_t first,
                             int64_t end) noexcept nogil
         void (*split_directions)(const GroupQueries& queries) noexcept nogil
-        int64_t (*next_reached)(const GroupQueries& queries, const Groups& groups, int64_t group,
-                                int64_t end, int64_t* members,
+        int64_t (*next_reached)(const GroupQueries& queries, const Groups& groups,
+                                GroupCursor* cursor, int64_t* members,
                                 int64_t* n_members) noexcept nogil
         void (*begin_scratch)(int use) noexcept nogil
         void* (*take_scratch)(int use, size_t bytes) noexcept nogil

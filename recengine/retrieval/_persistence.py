@@ -22,7 +22,7 @@ from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
 
 KIND = "flat-index"
-SCHEMA = 4  # also of what the codes mean: raise it when `_coding.encode` changes
+SCHEMA = 5  # also of what the codes mean: raise it when `_coding.encode` changes
 CODES = "codes/"
 
 
@@ -164,16 +164,14 @@ def _are_slots(codes: dict[str, Any], n_rows: int) -> bool:
 
 
 def _are_groups(codes: dict[str, Any]) -> bool:
-    """Whether groups follow each other and have axes; the scan checks how many there are."""
-    starts, axis, axes = (codes.get(name) for name in ("group_starts", "group_axis", "axes"))
-    if starts is None or axis is None or axes is None:
-        return starts is axis is axes
-    return (
-        starts.ndim == axis.ndim == 1
-        and starts.dtype == axis.dtype == np.int64
-        and bool((starts[1:] > starts[:-1]).all())
-        and (len(axis) == 0 or (axis.min() >= 0 and axis.max() < len(axes)))
-    )
+    """Whether panels follow each other in groups, and groups about axes; the scan counts them."""
+    for name in ("axis_starts", "group_starts") if "axes" in codes else ():
+        starts = codes.get(name)
+        if starts is None or starts.ndim != 1 or starts.dtype != np.int64:
+            return False
+        if not (starts[1:] > starts[:-1]).all():
+            return False
+    return True
 
 
 def _is_permutation(order: NDArray[Any], n_rows: int) -> bool:

@@ -11,6 +11,7 @@ from libcpp.pair cimport pair
 
 from recengine.retrieval._kernels cimport (
     COSINE,
+    Groups,
     NativeApi,
     PanelFacts,
     canonical_sum,
@@ -43,10 +44,7 @@ cdef struct CodeTable:
     const int64_t* group_starts  # [n_groups + 1] first panel
     int64_t n_axes
     const float* axes          # [n_axes][dim]
-    const int64_t* group_axis  # [n_groups]
-    const float* group_low     # [n_groups]
-    const float* group_high
-    const float* group_across
+    Groups groups
     double unit
     double mean_norm
     double largest_norm        # of y, in units

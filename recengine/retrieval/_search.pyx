@@ -14,6 +14,7 @@ from recengine.retrieval._kernels cimport (
     COSINE,
     DOT,
     L2,
+    GroupBounds,
     NativeApi,
     code_pairs,
     high_stride,
@@ -320,15 +321,25 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
 
 cdef int _fill_groups(CodeTable* table, codes, int64_t dim, int64_t n_panels) except -1:
     cdef const float[:, ::1] axes = codes["axes"]
-    cdef const int64_t[::1] starts = codes["group_starts"], axis = codes["group_axis"]
-    cdef const float[::1] low = codes["group_low"], high = codes["group_high"]
-    cdef const float[::1] across = codes["group_across"]
-    cdef int64_t n = axis.shape[0]
-    if (n == 0 or table.order == NULL or axes.shape[0] == 0 or axes.shape[1] != dim
-            or starts.shape[0] != n + 1 or low.shape[0] != n or high.shape[0] != n
-            or across.shape[0] != n or starts[0] != 0 or starts[n] != n_panels):
+    cdef const int64_t[::1] axis_starts = codes["axis_starts"], starts = codes["group_starts"]
+    cdef int64_t n_axes = axes.shape[0], n_groups = starts.shape[0] - 1
+    if (n_axes == 0 or n_groups < 1 or table.order == NULL or axes.shape[1] != dim
+            or axis_starts.shape[0] != n_axes + 1 or axis_starts[0] != 0
+            or axis_starts[n_axes] != n_groups or starts[0] != 0 or starts[n_groups] != n_panels
+            or not _fill_bounds(&table.groups.around, codes, "axis", n_axes)
+            or not _fill_bounds(&table.groups.within, codes, "group", n_groups)):
         raise ValueError(f"codes must hold groups of {n_panels} panels of dim {dim}")
-    table.n_groups, table.n_axes = n, axes.shape[0]
-    table.group_starts, table.group_axis, table.axes = &starts[0], &axis[0], &axes[0, 0]
-    table.group_low, table.group_high, table.group_across = &low[0], &high[0], &across[0]
+    table.n_groups, table.n_axes = n_groups, n_axes
+    table.groups.axis_starts, table.group_starts = &axis_starts[0], &starts[0]
+    table.axes = &axes[0, 0]
     return 0
+
+
+cdef bint _fill_bounds(GroupBounds* bounds, codes, str of, int64_t n) except -1:
+    """Point at the bounds of all groups or axes; False where there are not `n`."""
+    cdef const float[::1] low = codes[of + "_low"], high = codes[of + "_high"]
+    cdef const float[::1] across = codes[of + "_across"]
+    if low.shape[0] != n or high.shape[0] != n or across.shape[0] != n:
+        return False
+    bounds.low, bounds.high, bounds.across = &low[0], &high[0], &across[0]
+    return True

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recengine import _native
-from recengine.retrieval import _clusters, _panel_bounds, _score, _search
+from recengine.retrieval import _clusters, _score, _search
 from recengine.retrieval._vectors import rounded, widened
 
 N_TOPICS = 150
@@ -33,8 +33,8 @@ def topics(rng, n=24_000, dim=32):
     return native.f32(rows)
 
 
-def bounds_of(clusters):
-    return _panel_bounds.Bounds(clusters.low, clusters.high, clusters.across)
+def axis_of_groups(clusters):
+    return clusters.axis.repeat(np.diff(clusters.axis_starts), axis=0)
 
 
 @each_metric
@@ -48,24 +48,28 @@ def test_clusters_hold_every_row_and_skip_most(rng, metric, storage):
     assert clusters.starts[0] == 0
     assert clusters.starts[-1] == -(-n // 32)
     assert set(np.diff(clusters.starts)) <= set(range(1, _clusters.GROUP_PANELS + 1))
-    assert set(np.diff(clusters.group_axis)) == {0, 1}
-    assert len(clusters.axis) == clusters.group_axis[-1] + 1
-    axes = clusters.axis[clusters.group_axis]
-    panels.check_facts(vectors, metric, clusters.order, clusters.starts, axes, bounds_of(clusters))
+    assert len(clusters.axis) == len(clusters.axis_starts) - 1
+    assert clusters.axis_starts[0] == 0
+    assert clusters.axis_starts[-1] == len(clusters.starts) - 1
+    assert (np.diff(clusters.axis_starts) > 0).all()
+    here = (vectors, metric, clusters.order)
+    panels.check_facts(*here, clusters.starts, axis_of_groups(clusters), clusters.within)
+    runs = clusters.starts[clusters.axis_starts]
+    panels.check_facts(*here, runs, clusters.axis, clusters.around)
 
 
 @each_metric
 def test_share_is_what_queries_read(rng, metric):
     vectors = topics(rng)
     clusters = cluster_order(vectors, metric)
-    axes = clusters.axis[clusters.group_axis]
+    axes = axis_of_groups(clusters)
     read = []
     for row in rng.choice(np.flatnonzero(vectors.any(axis=1)), 60):
         query = panels.unit(vectors[row]).astype(np.float64)
         own = panels.exact(vectors, metric).astype(np.float64) @ query
         own[row] = -np.inf
         tau = np.partition(own, -10)[-10]
-        bounds = panels.bounds(vectors[row], axes, bounds_of(clusters))
+        bounds = panels.bounds(vectors[row], axes, clusters.within)
         read.append(np.average(bounds >= tau, weights=np.diff(clusters.starts)))
     assert abs(np.mean(read) - clusters.share) < 0.1
 
@@ -77,9 +81,10 @@ def test_scan_by_clusters_answers_as_without(rng, metric, storage):
     norms, number = panels.sq_norms(vectors), panels.METRICS[metric]
     clusters = cluster_order(vectors, metric)
     codes = _native.encode(vectors, norms, number, order=clusters.order)
-    groups = {"starts": clusters.starts, "axis": clusters.group_axis}
-    groups |= bounds_of(clusters)._asdict()
-    codes |= {"axes": clusters.axis} | {f"group_{name}": part for name, part in groups.items()}
+    codes |= {"axes": clusters.axis, "axis_starts": clusters.axis_starts}
+    codes |= {"group_starts": clusters.starts}
+    for of, bounds in (("axis", clusters.around), ("group", clusters.within)):
+        codes |= {f"{of}_{name}": part for name, part in bounds._asdict().items()}
     queries = native.f32(rng.standard_normal((60, 32)))
     queries[:40] = widened(vectors[:40])
     reach = _score.reach(number, norms)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import native_calls as native
 import numpy as np
 import oracles
@@ -15,8 +17,11 @@ from recengine.retrieval import _score, _search
 METRICS = native.METRICS[:2]  # cosine and dot
 
 
-def grouped(rng, vectors, metric, *, n_axes=None, panels=2, sort=True):
-    """Return codes in groups of up to `panels` panels about some rows: every 64th or `n_axes`."""
+def grouped(rng, vectors, metric, *, n_axes=None, panels=2, about=1, sort=True):
+    """Return codes in groups of up to `panels` panels, `about` of them about one of some rows.
+
+    These are every 64th, or `n_axes` at random.
+    """
     norms = _score.squared_norms(_native.api(), vectors)
     lengths = np.sqrt(norms)[:, None]
     unit = np.divide(vectors, lengths, out=np.zeros(vectors.shape), where=lengths > 0)
@@ -28,24 +33,30 @@ def grouped(rng, vectors, metric, *, n_axes=None, panels=2, sort=True):
     order = np.argsort(nearest, kind="stable") if sort else rng.permutation(len(rows))
     n_panels = -(-len(rows) // 32)
     starts = np.unique(np.append(np.arange(0, n_panels, panels), n_panels))
-    facts = []
-    for first, end in zip(starts[:-1] * 32, starts[1:] * 32, strict=True):
-        here = rows[order[first:end]]
-        axis = np.bincount(nearest[order[first:end]]).argmax()
+    runs = np.unique(np.append(np.arange(0, len(starts) - 1, about), len(starts) - 1))
+    chosen, facts = [], []
+    for first, end in pairwise(runs):
+        axis = np.bincount(nearest[order[32 * starts[first] : 32 * starts[end]]]).argmax()
         exact = axes[axis].astype(np.float64) / np.linalg.norm(axes[axis].astype(np.float64))
-        along = here @ exact
-        across = np.linalg.norm(here - along[:, None] * exact, axis=1).max()
-        slack = 1e-6 * (np.abs(along).max() + across)
-        facts.append((axis, along.min() - slack, along.max() + slack, across + slack))
-    axis, low, high, across = zip(*facts, strict=True)
+        chosen.append(axis)
+        for group in range(first, end):
+            here = rows[order[32 * starts[group] : 32 * starts[group + 1]]]
+            along = here @ exact
+            across = np.linalg.norm(here - along[:, None] * exact, axis=1).max()
+            slack = 1e-6 * (np.abs(along).max() + across)
+            facts.append((along.min() - slack, along.max() + slack, across + slack))
+    low, high, across = (native.f32(fact) for fact in zip(*facts, strict=True))
     codes = _native.encode(vectors, norms, native.METRICS.index(metric), order=order)
     return codes | {
-        "axes": axes,
-        "group_axis": np.array(axis, np.int64),
+        "axes": axes[chosen],
+        "axis_starts": runs.astype(np.int64),
+        "axis_low": np.minimum.reduceat(low, runs[:-1]),
+        "axis_high": np.maximum.reduceat(high, runs[:-1]),
+        "axis_across": np.maximum.reduceat(across, runs[:-1]),
         "group_starts": starts.astype(np.int64),
-        "group_low": native.f32(low),
-        "group_high": native.f32(high),
-        "group_across": native.f32(across),
+        "group_low": low,
+        "group_high": high,
+        "group_across": across,
     }
 
 
@@ -83,6 +94,7 @@ CASES = st.fixed_dictionaries(
         "query_scale": st.sampled_from([1, 1e-25, 1e18]),
         "n_axes": st.integers(1, 40),
         "panels": st.integers(1, 5),
+        "about": st.integers(1, 6),
         "sort": st.booleans(),
         "n_queries": st.sampled_from([1, 2, 3, 4, 7, 30]),
         "k": st.sampled_from([1, 3, 10, 900]),
@@ -118,6 +130,7 @@ def test_answers_are_those_of_the_float_scan(case):
         case["metric"],
         n_axes=case["n_axes"],
         panels=case["panels"],
+        about=case["about"],
         sort=case["sort"],
     )
     both(case["level"], case["metric"], queries, vectors, case["k"], codes, **options)
@@ -136,7 +149,13 @@ def test_most_groups_are_skipped_where_items_are_alike(rng, level, metric, n_que
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(
-    ("spread", "parts"), [(0.4, ["group_across"]), (0.1, ["group_low", "group_high"])]
+    ("spread", "parts"),
+    [
+        (0.4, ["group_across"]),
+        (0.1, ["group_low", "group_high"]),
+        (0.4, ["axis_across"]),
+        (0.1, ["axis_low", "axis_high"]),
+    ],
 )
 def test_a_smaller_fact_loses_items(rng, metric, spread, parts):
     """The test above has teeth."""
@@ -174,6 +193,9 @@ WRONG = {
     "no axes": ("axes", lambda a: a[:0]),
     "axes of another dim": ("axes", lambda a: a[:, 1:].copy()),
     "short low": ("group_low", lambda a: a[1:]),
+    "short high of axes": ("axis_high", lambda a: a[1:]),
+    "short starts of axes": ("axis_starts", lambda a: a[1:]),
+    "axes of more groups": ("axis_starts", lambda a: np.append(a[:-1], a[-1] + 1)),
     "short starts": ("group_starts", lambda a: a[1:]),
     "late start": ("group_starts", lambda a: a + 1),
 }
