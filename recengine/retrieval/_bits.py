@@ -64,7 +64,7 @@ def without(words: Words, rows: Int64Array) -> Words:
     copy = np.frombuffer(bytearray(words), np.uint64)
     if len(rows) == 1:
         row = int(rows[0])
-        copy[row >> 6] &= ~(ONE << np.uint64(row & 63))
+        copy[row >> 6] = int(copy[row >> 6]) & ~(1 << (row & 63))
     else:
         np.bitwise_and.at(copy, rows >> 6, ~(ONE << (rows & 63).astype(np.uint64)))
     copy.flags.writeable = False

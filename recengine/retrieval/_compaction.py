@@ -52,7 +52,8 @@ def places(now: Generation, ids: IdArray) -> Places:
             base, delta = now.base.row_of(ordinal), now.log.row_of(ordinal, now.delta.n_rows)
             base = base if _bits.has_one(now.base_alive, base) else -1
             delta = delta if _bits.has_one(now.delta_alive, delta) else -1
-        return Places(*np.array([[ordinal], [base], [delta]], np.int64))
+        found = np.array((ordinal, base, delta), np.int64)
+        return Places(found[:1], found[1:2], found[2:])
     ordinals = now.known_ordinals(ids)
     base_rows, delta_rows = (np.full(len(ids), -1, np.int64) for _ in range(2))
     known = np.flatnonzero(ordinals >= 0)
@@ -63,7 +64,7 @@ def places(now: Generation, ids: IdArray) -> Places:
 
 def without_rows(now: Generation, dying: Places) -> dict[str, Any]:
     """Return what changes when these rows no longer count."""
-    base, delta = dying.base[dying.base >= 0], dying.delta[dying.delta >= 0]
+    base, delta = _there(dying.base), _there(dying.delta)
     changes: dict[str, Any] = {"n_alive": now.n_alive - len(base) - len(delta)}
     if len(base):
         words = _bits.full(now.base.n_rows) if now.base_alive is None else now.base_alive
@@ -72,6 +73,13 @@ def without_rows(now: Generation, dying: Places) -> dict[str, Any]:
     if len(delta):
         changes["delta_alive"] = _bits.without(now.delta_alive, delta)
     return changes
+
+
+def _there(rows: Int64Array) -> Int64Array:
+    """Return the rows that are not −1."""
+    if len(rows) == 1:
+        return rows if rows.item(0) >= 0 else rows[:0]
+    return rows[rows >= 0]
 
 
 def with_own_log(now: Generation) -> Generation:

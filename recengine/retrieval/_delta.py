@@ -39,6 +39,12 @@ class DeltaLog:
         self._ordinals = np.empty(SMALLEST, np.int64)
         self._previous = np.empty(SMALLEST, np.int32)  # the item's row before this one, or -1
         self._after_latest = np.zeros(n_ordinals, np.int32)  # by ordinal: 1 + the last row, or 0
+        self._show()
+
+    def _show(self) -> None:
+        """Look at the buffers as readers may: a part of a read-only array is read-only."""
+        buffers = (self._vectors, self._sq_norms, self._reach, self._ordinals, self._bias)
+        self._seen = tuple(frozen(buffer[:]) for buffer in buffers)
 
     def append(
         self,
@@ -53,6 +59,10 @@ class DeltaLog:
 
         O(rows dim) amortised. Nothing is visible until the new length is published.
         """
+        if len(ordinals) == 1:
+            boost = 0.0 if bias is None else float(bias[0])
+            row = ordinals.item(0), vectors[0], sq_norms[0], reach[0], boost
+            return self._append_one(length, *row)
         end = length + len(ordinals)
         self._reserve(end, int(ordinals.max()) + 1)
         self._vectors[length:end] = vectors
@@ -66,25 +76,42 @@ class DeltaLog:
         self._after_latest[ordinals] = np.arange(length + 1, end + 1)
         return end
 
+    def _append_one(
+        self, length: int, ordinal: int, vector: Any, sq_norm: Any, reach: Any, bias: float
+    ) -> int:
+        """Do the same for one row, which needs no arrays: a third of the time."""
+        self._reserve(length + 1, ordinal + 1)
+        self._vectors[length] = vector
+        self._sq_norms[length] = sq_norm
+        self._reach[length] = reach
+        self._bias[length] = bias
+        self._is_biased |= bias != 0
+        self._ordinals[length] = ordinal
+        self._previous[length] = self._after_latest[ordinal] - 1
+        self._after_latest[ordinal] = length + 1
+        return length + 1
+
     def _reserve(self, n_rows: int, n_ordinals: int) -> None:
         if n_rows > len(self._ordinals):
             size = max(n_rows, 2 * len(self._ordinals))
             for name in ("_vectors", "_sq_norms", "_reach", "_bias", "_ordinals", "_previous"):
                 setattr(self, name, _grown(getattr(self, name), size))
+            self._show()
         if n_ordinals > len(self._after_latest):
             size = max(n_ordinals, len(self._after_latest) * 5 // 4)
             self._after_latest = _grown(self._after_latest, size)
 
     def segment(self, length: int) -> Segment:
         """Return the first `length` rows; O(1)."""
+        vectors, sq_norms, reach, ordinals, bias = self._seen
         return Segment(
-            frozen(self._vectors[:length]),
-            frozen(self._sq_norms[:length]),
-            frozen(self._reach[:length]),
-            frozen(self._ordinals[:length]),
+            vectors[:length],
+            sq_norms[:length],
+            reach[:length],
+            ordinals[:length],
             False,
             None,
-            frozen(self._bias[:length]) if self._is_biased else None,
+            bias[:length] if self._is_biased else None,
         )
 
     def rows_of(self, ordinals: Int64Array, length: int) -> Int64Array:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +71,7 @@ class Segment:
         """Return the row of one ordinal >= 0, or −1. pre: `ascending`."""
         if self.ordinals is None:
             return ordinal if ordinal < self.n_rows else -1
-        row = bisect_left(self.ordinals, ordinal)
+        row = int(self.ordinals.searchsorted(ordinal))
         return row if row < self.n_rows and self.ordinals[row] == ordinal else -1
 
 
