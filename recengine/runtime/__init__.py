@@ -8,11 +8,15 @@ may fall back, and then says why: in the log ``recengine`` and in `Session.reaso
 Threads are explicit: as many as this process may use, none of them spinning.
 A session outlives fork (the child opens its own and leaves the parent's alone, for destroying that
 one there crashes) and travels by pickle as a path and a digest, never as weights.
+A run may have a deadline: one thread of the process watches them all and ends a run that is late.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
-sessions, `session` wraps one, `ports` fits arrays to it, `report` tells ``recengine doctor``.
+sessions, `session` wraps one, `_calls` reaches it, `_watch` keeps deadlines, `ports` fits arrays to
+it, `files` knows digests, `report` tells ``recengine doctor``.
 """
 
 from recengine.runtime._create import parse_device as parse_device
+from recengine.runtime.files import check_digest as check_digest
+from recengine.runtime.files import file_digest as file_digest
 from recengine.runtime.ports import Port as Port
 from recengine.runtime.report import (
     ProvidersReport as ProvidersReport,
@@ -25,12 +29,6 @@ from recengine.runtime.report import (
 )
 from recengine.runtime.session import (
     Session as Session,
-)
-from recengine.runtime.session import (
-    check_digest as check_digest,
-)
-from recengine.runtime.session import (
-    file_digest as file_digest,
 )
 from recengine.runtime.session import (
     open_session as open_session,

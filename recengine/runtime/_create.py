@@ -16,8 +16,9 @@ _log = logging.getLogger("recengine")
 
 
 class Native(NamedTuple):
-    """A native session, the device it runs on, and why that one."""
+    """A native session and its module, the device it runs on, and why that one."""
 
+    ort: Any
     session: Any
     device: str
     reason: str
@@ -53,17 +54,19 @@ def create(path: Path, device: str, num_threads: int) -> Native:
     kind, index = parse_device(device)
     ort = load_onnxruntime()
     if kind == "cpu":
-        return Native(new_session(ort, path, [CPU], num_threads), "cpu", "asked for")
+        return Native(ort, new_session(ort, path, [CPU], num_threads), "cpu", "asked for")
     session, problem = try_cuda(ort, path, index, num_threads)
     if session is not None:
-        return Native(session, f"cuda:{index}", "asked for" if kind == "cuda" else "CUDA started")
+        return Native(
+            ort, session, f"cuda:{index}", "asked for" if kind == "cuda" else "CUDA started"
+        )
     if kind == "cuda":
         raise DeviceError(
             f"device={device!r} was asked for, but {CUDA} cannot run {path.name}: {problem}; "
             "or pass device='cpu'"
         )
     _log.warning("device='auto': %s runs on the CPU: %s", path.name, problem)
-    return Native(new_session(ort, path, [CPU], num_threads), "cpu", problem)
+    return Native(ort, new_session(ort, path, [CPU], num_threads), "cpu", problem)
 
 
 def try_cuda(ort: Any, path: Path, index: int, num_threads: int) -> tuple[Any, str]:

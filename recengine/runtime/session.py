@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import os
 import threading
 import weakref
@@ -14,8 +13,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from recengine._errors import BundleError
-from recengine._validation import as_count
+from recengine._validation import as_count, as_real
+from recengine.runtime._calls import Calls
 from recengine.runtime._create import create, parse_device
+from recengine.runtime.files import check_digest, file_digest
 from recengine.runtime.ports import described_ports, fitted
 
 # What onnxruntime raises for arrays that do not fit the graph or each other.
@@ -51,17 +52,6 @@ def open_session(
         If there is no such file; if onnxruntime is not installed.
     """
     return Session(path, device, num_threads)
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file in hexadecimal.
-
-    Parameters
-    ----------
-    path : path
-    """
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Session:
@@ -113,11 +103,13 @@ class Session:
             raise BundleError(f"{self.path} names an input or output in no Unicode") from error
 
     def _open(self) -> None:
-        self._native, self.device, self.reason = create(self.path, self._asked[0], self.num_threads)
+        made = create(self.path, self._asked[0], self.num_threads)
+        self._native, self.device, self.reason = made.session, made.device, made.reason
+        self._calls = Calls(made.ort, made.session)
         self._pid = os.getpid()  # last: it is what tells other threads that all is ready
         _open_sessions.add(self)
 
-    def run(self, feeds: Mapping[str, Any]) -> list[NDArray[Any]]:
+    def run(self, feeds: Mapping[str, Any], timeout: float | None = None) -> list[NDArray[Any]]:
         """Run the graph once.
 
         Parameters
@@ -125,6 +117,9 @@ class Session:
         feeds : mapping of str to array
             One array for each of `inputs`. A dtype is converted only where no value can change
             (and float64 to float32, the usual case of NumPy's default).
+        timeout : float, optional
+            Seconds, > 0. The run ends at the first node boundary after them: late by no more than
+            the node that is running takes, which a small batch keeps short.
 
         Returns
         -------
@@ -135,11 +130,16 @@ class Session:
         ------
         ValueError, TypeError
             If names, shapes or dtypes do not fit, naming the inputs the model has.
+        DeadlineError
+            If `timeout` ran out. Other runs go on, and the session stays usable. A run that is
+            through before it noticed returns its results.
         """
+        if timeout is not None:
+            timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
         arrays = self._checked(feeds)
-        native = self._here()
+        calls = self._here()
         try:
-            results: list[NDArray[Any]] = native.run(None, arrays)
+            return calls.run(arrays, timeout)
         except Exception as error:  # its exceptions have no common root
             if type(error).__name__ not in _REFUSALS:
                 raise
@@ -147,7 +147,6 @@ class Session:
             raise ValueError(
                 f"{self.path.name} cannot run on {shapes}: {str(error).strip()}"
             ) from error
-        return results
 
     def _checked(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         names = {port.name for port in self.inputs}
@@ -160,14 +159,14 @@ class Session:
             )
         return {port.name: fitted(port, feeds[port.name]) for port in self.inputs}
 
-    def _here(self) -> Any:
-        """Return the native session of this process, opened anew after a fork."""
+    def _here(self) -> Calls:
+        """Return the calls of this process's native session, opened anew after a fork."""
         if self._pid != os.getpid():
             with self._reopening:
                 if self._pid != os.getpid():
                     check_digest(self.path, self.digest, file_digest(self.path))
                     self._open()
-        return self._native
+        return self._calls
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (str(self.path), *self._asked, self.digest)
@@ -178,25 +177,6 @@ class Session:
 
 def _reopened(path: str, device: str, num_threads: int | None, digest: str) -> Session:
     return Session(path, device, num_threads, digest=digest)
-
-
-def check_digest(path: Path, expected: str, found: str) -> None:
-    """Refuse a file whose digest `found` is not the one `expected`.
-
-    Parameters
-    ----------
-    path : Path
-    expected, found : str
-        SHA-256, hexadecimal.
-
-    Raises
-    ------
-    BundleError
-    """
-    if found != expected:
-        raise BundleError(
-            f"{path} is not the file it was: its SHA-256 must be {expected}, got {found}"
-        )
 
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -1,0 +1,90 @@
+"""`Watch`: one thread that ends runs whose time is up."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Run:
+    """One run with a deadline.
+
+    Attributes
+    ----------
+    at : float
+        When to end it, by `time.monotonic`.
+    options : onnxruntime.RunOptions
+        This run's own: its flag ends no other run.
+    expired : bool
+        Whether it was told to end.
+    """
+
+    __slots__ = ("at", "expired", "options")
+
+    def __init__(self, at: float, options: Any) -> None:
+        self.at, self.options, self.expired = at, options, False
+
+
+class Watch:
+    """Raises the flag ``terminate`` of each watched run at its deadline.
+
+    Notes
+    -----
+    The thread starts with the first deadline and then waits for the earliest of those in flight;
+    a run that ends in time costs two locks and no thread of its own. O(runs in flight) a wake-up.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._runs: set[Run] = set()
+        self._wakes_at = float("inf")
+        self._started = False
+
+    @contextmanager
+    def over(self, options: Any, timeout: float) -> Iterator[Run]:
+        """Watch a run for `timeout` seconds, or until the block ends."""
+        run = Run(time.monotonic() + timeout, options)
+        with self._changed:
+            if not self._started:
+                threading.Thread(target=self._work, name="recengine-watch", daemon=True).start()
+                self._started = True
+            self._runs.add(run)
+            if run.at < self._wakes_at:
+                self._changed.notify()
+        try:
+            yield run
+        finally:
+            with self._changed:
+                self._runs.discard(run)
+
+    def _work(self) -> None:
+        with self._changed:
+            while True:
+                now = time.monotonic()
+                for run in [each for each in self._runs if each.at <= now]:
+                    run.expired = run.options.terminate = True
+                    self._runs.discard(run)
+                self._wakes_at = min((run.at for run in self._runs), default=float("inf"))
+                wait = self._wakes_at - now
+                self._changed.wait(min(wait, threading.TIMEOUT_MAX) if self._runs else None)
+
+
+_watch = Watch()
+
+
+def watched(options: Any, timeout: float) -> Any:
+    """Return a context that gives the `Run` of `options`, ended after `timeout` seconds."""
+    return _watch.over(options, timeout)
+
+
+def _start_anew() -> None:
+    """Forget, in a forked child, a thread that exists only in the parent, and its lock."""
+    global _watch  # noqa: PLW0603  (the process's one watch)
+    _watch = Watch()
+
+
+os.register_at_fork(after_in_child=_start_anew)
