@@ -85,6 +85,7 @@ cdef struct Plan:
     const int64_t* ordinals    # by row, NULL where they are the rows
     bint rising                # ordinals rise with the row
     bint ascending             # and in the order of the walk
+    bint coarse                # few queries may read the upper halves of codes alone
     bint filters               # there are tombstones, a mask or lists of what to exclude
     const uint64_t* alive      # by row
     const uint64_t* mask       # by ordinal

@@ -15,6 +15,12 @@ from recengine.retrieval._generation import Generation
 from recengine.retrieval._segment import Segment
 from recengine.retrieval._stats import PAIRS
 
+# Up to so many bytes of codes few queries read whole: reading them costs little beside scoring what
+# the upper halves leave. Timed with `_search.search` on Gaussian vectors of 32 to 384 dims, k = 10,
+# one query: at 4 MiB 1.3 to 1.6 times as fast where the codes lie in a cache, and equal where they
+# come from memory; there, from 8 MiB on, the upper halves win.
+SMALL_CODES = 2**22
+
 Out = tuple[IdArray, Float32Array]
 _api = cache(_native.api)  # the level is settled when it is first asked for
 
@@ -72,6 +78,7 @@ def search(
                 bias=_bias.of_rows(segment, bias),
                 num_threads=num_threads,
                 codes=segment.codes,
+                coarse=segment.vectors.size > SMALL_CODES,
                 **options,
             )
         )

@@ -152,7 +152,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 if active == 0:
                     break
             # In order of norm the limit must rise fast, and little is read.
-            coarse = active <= COARSE_QUERIES and by_fine == 0
+            coarse = plan.coarse and active <= COARSE_QUERIES and by_fine == 0
             coarse = coarse and plan.codes.block_reach == NULL
             if codes.coarse != coarse:
                 set_grid(codes, coarse)

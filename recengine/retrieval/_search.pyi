@@ -27,4 +27,5 @@ def search(
     num_threads: int = 1,
     deadline_ns: int = 0,
     codes: dict[str, Any] | None = None,
+    coarse: bool = True,
 ) -> tuple[Int64Array, Float32Array, dict[str, Any]]: ...

@@ -36,7 +36,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
            const int64_t[::1] rows=None,
            const int64_t[::1] exclude_indptr=None, const int64_t[::1] exclude_rows=None,
            const float[::1] bias=None, float min_score=-np.inf, int num_threads=1,
-           int64_t deadline_ns=0, codes=None):
+           int64_t deadline_ns=0, codes=None, bint coarse=True):
     """Return the exact top k items of each query, by ordinal.
 
     Parameters
@@ -65,6 +65,8 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
         Lower scores are left out.
     codes : dict of `_native.encode`, optional
         The int8 codes of `vectors`; the scan runs on float32 without them.
+    coarse : bool
+        Whether few queries may read the upper four bits of the codes alone, where that pays.
     deadline_ns : int
         On the clock of ``time.monotonic_ns``; 0 for none.
 
@@ -115,6 +117,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     plan.exclude_indptr = plan.exclude_rows = <const int64_t*>NULL
     if exclude_indptr is not None and exclude_rows.shape[0] != 0:
         plan.exclude_indptr, plan.exclude_rows = &exclude_indptr[0], &exclude_rows[0]
+    plan.coarse = coarse
     plan.filters = plan.alive != NULL or plan.mask != NULL or plan.exclude_rows != NULL
     plan.gamma = gamma_bound(plan.dim)
     plan.floor = -INFINITY

@@ -72,9 +72,9 @@ class FlatIndex:
     ``tests/oracles.py::search``.
 
     The scan passes over groups that a bound of norms or directions rules out, reads int8 codes of
-    the rest (few queries: their upper four bits; equal rows: once), and drops an item only where a
-    bound of the codes' error proves that it is not in the answer (``_code_scan.pyx`` has the
-    proof); where the codes cannot tell the items apart it reads the vectors, in float32.
+    the rest (few queries of many items: their upper four bits; equal rows: once), and drops an item
+    only where a bound of the codes' error proves that it is not in the answer (``_code_scan.pyx``
+    has the proof); where the codes cannot tell the items apart it reads the vectors, in float32.
 
     Memory: the vectors (unless borrowed), dim + 22 bytes an item for codes and norms (8 to 16 more
     where the codes lie in an order of their own), and the ids; a compaction needs as much again
