@@ -44,7 +44,8 @@ cdef struct CodeQuery:
     double kappa        # float64 rounding, in units of 1 / step
     double total        # sum of the query's codes
     int64_t room        # the length of the list at which some of it is scored
-    double[2] idle      # to three cache lines
+    double seed         # the limit that the walk began with
+    double idle         # to three cache lines
 
 cdef struct CodeChunk:
     int64_t n_queries
@@ -71,5 +72,6 @@ cdef double alpha_of(const Plan* plan, const CodeQuery* coded, double tau) noexc
 cdef void set_floor(const Plan* plan, CodeChunk* chunk, const Query* query,
                     int64_t q) noexcept nogil
 cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil
+cdef double below_ties(const Plan* plan, const CodeQuery* coded, double bound) noexcept nogil
 cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil
 cdef void seat(CodeChunk* chunk, int64_t n_seated) noexcept nogil

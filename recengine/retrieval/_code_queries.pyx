@@ -72,17 +72,21 @@ cdef double denormal_gap(const Plan* plan, const CodeQuery* coded,
         distance + 2.0 ** -147 * plan.codes.unit)
 
 
+cdef double below_ties(const Plan* plan, const CodeQuery* coded, double bound) noexcept nogil:
+    """What lies below this does not even tie, after rounding to float32, with what lies above."""
+    return bound - TIE_ROUNDING * (fabs(bound) + fabs(coded.tau_shift)) - (
+        denormal_gap(plan, coded, bound) + 2.0 ** -100)
+
+
 cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept nogil:
     """Make the k-th best lower bound, or the floor where that is higher, the limit of query q."""
     cdef CodeQuery* coded = chunk.queries + q
     cdef Coefficients* own = &coded.own
-    cdef double alpha = coded.floor, bound, below
-    coded.keep = coded.tie_floor
+    cdef double alpha = max(coded.floor, coded.seed), bound, below
+    coded.keep = max(coded.tie_floor, coded.seed)
     if coded.n_lower == plan.k and -coded.lower[0] > coded.lowest:
         bound = min(-coded.lower[0], coded.highest)
-        # What lies below this does not even tie after rounding to float32.
-        below = bound - TIE_ROUNDING * (fabs(bound) + fabs(coded.tau_shift))
-        below -= denormal_gap(plan, coded, bound) + 2.0 ** -100
+        below = below_ties(plan, coded, bound)
         coded.keep = max(coded.keep, below)
         alpha = max(alpha, bound if plan.ascending else below)
     coded.alpha = alpha
@@ -213,6 +217,7 @@ cdef bint open_codes(const Plan* plan, CodeChunk* chunk, const Query* queries, i
     memset(chunk.tiles, 0, n_tiles * sizeof(CodeQueries))
     for q in range(n_queries):
         chunk.member[q], chunk.queries[q].seat = q, -1
+        chunk.queries[q].seed = -INFINITY
         chunk.queries[q].lower = chunk.lower + q * plan.k
         chunk.queries[q].found = chunk.found + q * chunk.capacity
         chunk.queries[q].room = chunk.capacity

@@ -35,6 +35,7 @@ from recengine.retrieval._plan cimport (
     ordinal_of,
     take,
 )
+from recengine.retrieval._seed cimport SEED_ROWS, seed_limits, seeds
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
@@ -114,7 +115,7 @@ cdef int64_t block_rows(int64_t row_bytes) noexcept nogil:
 cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, FloatChunk* floats,
                int64_t q0, int64_t n_queries) noexcept nogil:
     """Walk the task's rows, block by block."""
-    cdef int64_t start = (task % plan.n_parts) * plan.part_size, first = start
+    cdef int64_t start = (task % plan.n_parts) * plan.part_size, first = start, seeded = start
     cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, n_hits, share
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
@@ -132,9 +133,15 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
         if walked != DOES_NOT_PAY:
             first = end
     while first < end:
-        if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
+        if plan.deadline_ns != 0 and first >= seeded and (
+                plan.native.now_ns() >= plan.deadline_ns):
             report.state = 1
             break
+        if seeded == start and seeds(plan, end - start):
+            seeded = start + min(SEED_ROWS, end - start)
+            if not seed_limits(plan, codes, start, seeded):
+                report.state = 2
+                return
         if by_float != 0:
             if floats.rows == 0 and not open_floats(plan, floats, q0, n_queries, float_rows):
                 report.state = 2

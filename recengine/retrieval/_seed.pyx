@@ -1,0 +1,127 @@
+"""A limit for each query before the walk begins, from the best item of each of the first panels.
+
+Without one, every item of the first panel survives, and of the next ones too many: half of what a
+short table costs. k items of different panels, each with a lower bound of its score, are k that are
+no worse than the worst of these bounds: what does not even reach that is not among the best k.
+Ordinals say nothing here, for these items are met later than what is dropped; so the limit lies
+below what would tie after rounding (`_code_queries.below_ties`).
+
+Any item would do, so which one stands for its panel need not be exact. Under filters too few of
+them may be had for this to pay.
+"""
+
+from libc.math cimport fabs
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libcpp.algorithm cimport nth_element
+
+from recengine.retrieval._code_queries cimport (
+    CodeChunk,
+    CodeQuery,
+    Coefficients,
+    Found,
+    below_ties,
+    raise_limit,
+)
+from recengine.retrieval._kernels cimport (
+    PanelFacts,
+    kPanelBytes,
+    kPanelRows,
+    kTileQueries,
+)
+from recengine.retrieval._plan cimport Plan, facts_of, take
+
+
+cdef extern from "core/panel_best.h" namespace "recengine" nogil:
+    void invert_steps(const float* inverse, float* step)
+    const float* NO_BIAS "recengine::kNoBias"
+    float panel_best(const int32_t* raw, const float* step, const float* bias, float offset,
+                     float beta, float* scores)
+
+cdef struct Seeds:
+    int64_t panel         # the first
+    int64_t n_panels
+    float* step           # [n_panels][32]
+    int32_t* raw          # [n_panels][12][32]
+    float* scores         # [n_panels][32]
+    Found* best           # [n_panels] of a query: (- score, panel)
+
+
+cdef inline const float* bias_of(const Plan* plan, int64_t panel) noexcept nogil:
+    return NO_BIAS if plan.codes.rows_inside else facts_of(plan, panel * kPanelRows).bias
+
+
+cdef double lower_bound(const Plan* plan, const CodeQuery* coded, int64_t panel, int64_t r,
+                        double raw) noexcept nogil:
+    """As `_code_scan.meet` has it, on the fine grid, without a boost."""
+    cdef const Coefficients* own = &coded.own
+    cdef const PanelFacts* facts = facts_of(plan, panel * kPanelRows)
+    cdef const float* bounds = facts.bounds[0]
+    cdef double bias = bias_of(plan, panel)[r], inverse = facts.inverse_step[r]
+    cdef double centre = raw - own.offset - coded.margin + bias * own.beta
+    cdef double slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
+                         + <double>own.zeta * inverse + <double>own.eta * fabs(bias)
+                         + coded.margin)
+    return (centre - slack) / inverse
+
+
+cdef int64_t place_of_best(const float* scores, float best) noexcept nogil:
+    cdef int64_t r = 0
+    while r < kPanelRows - 1 and not scores[r] == best:
+        r += 1
+    return r
+
+
+cdef void seed_query(const Plan* plan, CodeChunk* chunk, int64_t q, const int32_t* raw,
+                     Seeds* seeds) noexcept nogil:
+    """`raw` is that of the query in the first panel; the next ones follow, a tile apart."""
+    cdef CodeQuery* coded = chunk.queries + q
+    cdef int64_t i, r, panel, tile = kTileQueries * kPanelRows
+    cdef double lowest = coded.highest, bound
+    for i in range(seeds.n_panels):
+        seeds.best[i].first = -panel_best(
+            raw + i * tile, seeds.step + i * kPanelRows, bias_of(plan, seeds.panel + i),
+            coded.own.offset, coded.own.beta, seeds.scores + i * kPanelRows)
+        seeds.best[i].second = i
+    nth_element(seeds.best, seeds.best + plan.k, seeds.best + seeds.n_panels)
+    for i in range(plan.k):
+        panel = seeds.best[i].second
+        r = place_of_best(seeds.scores + panel * kPanelRows, -<float>seeds.best[i].first)
+        bound = lower_bound(plan, coded, seeds.panel + panel, r, raw[panel * tile + r])
+        lowest = bound if not bound >= lowest else lowest
+    if lowest > coded.lowest:
+        coded.seed = below_ties(plan, coded, lowest)
+        raise_limit(plan, chunk, q)
+
+
+cdef bint seed_limits(const Plan* plan, CodeChunk* chunk, int64_t first,
+                      int64_t end) noexcept nogil:
+    """Give the seated queries a limit from the whole panels of slots [first, end).
+
+    False where memory is short. pre: the fine grid; `seeds` of these slots.
+    """
+    cdef Seeds seeds
+    cdef int64_t start = 0, n_queries, i, q, bytes = plan.codes.pairs * kPanelBytes
+    cdef const uint8_t* high
+    seeds.panel, seeds.n_panels = first // kPanelRows, (end - first) // kPanelRows
+    seeds.step = <float*>take(plan, seeds.n_panels * kPanelRows * sizeof(float))
+    seeds.raw = <int32_t*>take(plan, seeds.n_panels * kTileQueries * kPanelRows * sizeof(int32_t))
+    seeds.scores = <float*>take(plan, seeds.n_panels * kPanelRows * sizeof(float))
+    seeds.best = <Found*>take(plan, seeds.n_panels * sizeof(Found))
+    if (seeds.step == NULL or seeds.raw == NULL or seeds.scores == NULL or seeds.best == NULL):
+        return False
+    for i in range(seeds.n_panels):
+        invert_steps(facts_of(plan, (seeds.panel + i) * kPanelRows).inverse_step,
+                     seeds.step + i * kPanelRows)
+    while start < chunk.n_seated:
+        n_queries = min(kTileQueries, chunk.n_seated - start)
+        for i in range(seeds.n_panels):
+            high = plan.codes.high + (seeds.panel + i) * plan.codes.stride
+            plan.native.kernels.dot_codes(
+                high, plan.codes.low + (seeds.panel + i) * bytes,
+                chunk.words + start * 2 * chunk.pairs, chunk.pairs, n_queries,
+                seeds.raw + i * kTileQueries * kPanelRows)
+        for i in range(n_queries):
+            q = chunk.seated[start + i]
+            seed_query(plan, chunk, q, seeds.raw + i * kPanelRows, &seeds)
+        start += n_queries
+    return True
