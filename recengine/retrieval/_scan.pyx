@@ -35,6 +35,7 @@ from recengine.retrieval._plan cimport (
     ordinal_of,
     take,
 )
+from recengine.retrieval._row_scan cimport leaves_order, scan_rows
 from recengine.retrieval._seed cimport SEED_ROWS, seed_limits, seeds
 
 cdef enum:
@@ -184,6 +185,10 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                         2 * pause,
                         LONGEST_PAUSE if plan.codes.block_reach == NULL else ORDERED_PAUSE)
                     report.rescored += settle_codes(plan, codes, queries)
+                    # The codes had their second chance.
+                    if pause > 2 * FLOAT_BLOCKS and leaves_order(plan, codes, queries, stop, end):
+                        scan_rows(plan, codes, floats, queries, report)
+                        stop = end
                 elif rows > code_rows:
                     pause = FLOAT_BLOCKS
         first = stop

@@ -1,0 +1,13 @@
+"""The walk over rows as they lie, where the order of the codes has nothing more to give."""
+
+from libc.stdint cimport int64_t
+
+from recengine.retrieval._code_queries cimport CodeChunk
+from recengine.retrieval._float_scan cimport FloatChunk
+from recengine.retrieval._plan cimport Plan, Query, Report
+
+
+cdef bint leaves_order(const Plan* plan, const CodeChunk* codes, const Query* queries,
+                       int64_t first, int64_t end) noexcept nogil
+cdef void scan_rows(const Plan* plan, CodeChunk* codes, FloatChunk* floats, Query* queries,
+                    Report* report) noexcept nogil
