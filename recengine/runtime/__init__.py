@@ -2,21 +2,25 @@
 
 The only room that imports onnxruntime, and it does so at the first `open_session`.
 A device is asked for by name and is either given or refused. ``"cuda"`` means that every node of
-the graph runs on the GPU, judged on the session that was *created*: the provider list of the wheel
-proves nothing, because onnxruntime falls back to the CPU with no more than a log line. ``"auto"``
-may fall back, and then says why: in the log ``recengine`` and in `Session.reason`.
-Threads are explicit: as many as this process may use, none of them spinning.
+the graph runs on the GPU, judged on the session that was *created* (its providers, and where its
+nodes stand): the provider list of the wheel proves nothing, because onnxruntime falls back to the
+CPU with no more than a log line. ``"auto"`` may fall back, and then says why: in the log
+``recengine`` and in `Session.reason`.
+Threads are explicit: as many as this process may use, none of them spinning. Options are checked
+against a list of our own, for onnxruntime takes a misspelt key in silence.
 A session outlives fork (the child opens its own and leaves the parent's alone, for destroying that
 one there crashes) and travels by pickle as a path and a digest, never as weights.
 A run may have a deadline: one thread of the process watches them all and ends a run that is late.
+On a GPU, a run takes buffers of its own from a pool; on the CPU that was measured to gain nothing.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
-sessions, `session` wraps one, `_calls` reaches it, `_watch` keeps deadlines, `ports` fits arrays to
-it, `files` knows digests, `report` tells ``recengine doctor``.
+sessions, `session` wraps one, `_calls` and `_bound` reach it, `_watch` keeps deadlines, `ports`
+fits arrays to it, `report` tells ``recengine doctor``.
 """
 
 from recengine.runtime._create import parse_device as parse_device
 from recengine.runtime.files import check_digest as check_digest
 from recengine.runtime.files import file_digest as file_digest
+from recengine.runtime.options import RuntimeOptions as RuntimeOptions
 from recengine.runtime.ports import Port as Port
 from recengine.runtime.report import (
     ProvidersReport as ProvidersReport,
@@ -38,6 +42,7 @@ __all__ = [
     "Port",
     "ProviderStatus",
     "ProvidersReport",
+    "RuntimeOptions",
     "Session",
     "check_digest",
     "file_digest",

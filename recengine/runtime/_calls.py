@@ -21,15 +21,18 @@ class Calls:
     ort : module
         onnxruntime.
     native : onnxruntime.InferenceSession
+    shrink : str
+        The arenas to shrink after each run, as onnxruntime names them.
 
     Notes
     -----
-    May be called from many threads. A run has options of its own where they tell it from others
-    (a deadline); without them onnxruntime takes its defaults.
+    May be called from many threads. A run with a deadline has options of its own, for a flag in
+    them ends it; the others share theirs.
     """
 
-    def __init__(self, ort: Any, native: Any) -> None:
-        self._ort, self._native = ort, native
+    def __init__(self, ort: Any, native: Any, *, shrink: str = "") -> None:
+        self._ort, self._native, self._shrink = ort, native, shrink
+        self._usual = self._run_options()
 
     def run(self, arrays: Arrays, timeout: float | None) -> list[NDArray[Any]]:
         """Run the graph on arrays that fit it, for at most `timeout` seconds.
@@ -40,7 +43,7 @@ class Calls:
             If it was ended.
         """
         if timeout is None:
-            return self._run(arrays, None)
+            return self._run(arrays, self._usual)
         options = self._run_options()
         with watched(options, timeout) as watch:
             try:
@@ -50,6 +53,10 @@ class Calls:
                     raise
         raise DeadlineError(f"timeout of {timeout:g} s ran out while the graph ran")
 
+    def warm(self, arrays: Arrays) -> None:
+        """Run once for what it leaves behind."""
+        self.run(arrays, None)
+
     def _run(self, arrays: Arrays, options: Any) -> list[NDArray[Any]]:
         results: list[NDArray[Any]] = self._native.run(None, arrays, options)
         return results
@@ -57,4 +64,6 @@ class Calls:
     def _run_options(self) -> Any:
         options = self._ort.RunOptions()
         options.log_severity_level = SILENT
+        if self._shrink:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._shrink)
         return options

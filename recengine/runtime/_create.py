@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from recengine._errors import BundleError, DeviceError
 from recengine.runtime._cuda import CUDA, why_no_cuda
 from recengine.runtime._wheel import SILENT, load_onnxruntime
+from recengine.runtime.options import RuntimeOptions
+from recengine.runtime.placement import listed, placement_of
 
 CPU = "CPUExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+DEFAULT = RuntimeOptions()
 _log = logging.getLogger("recengine")
 
 
@@ -41,7 +44,7 @@ def parse_device(device: Any) -> tuple[str, int]:
     return kind, int(index or 0)
 
 
-def create(path: Path, device: str, num_threads: int) -> Native:
+def create(path: Path, device: str, num_threads: int, options: RuntimeOptions) -> Native:
     """Open the graph at `path` on `device`, or refuse.
 
     Raises
@@ -54,31 +57,45 @@ def create(path: Path, device: str, num_threads: int) -> Native:
     kind, index = parse_device(device)
     ort = load_onnxruntime()
     if kind == "cpu":
-        return Native(ort, new_session(ort, path, [CPU], num_threads), "cpu", "asked for")
-    session, problem = try_cuda(ort, path, index, num_threads)
+        session = new_session(ort, path, [CPU], num_threads, options)
+        return Native(ort, session, "cpu", "asked for")
+    session, problem = try_cuda(ort, path, index, num_threads, options)
     if session is not None:
-        return Native(
-            ort, session, f"cuda:{index}", "asked for" if kind == "cuda" else "CUDA started"
-        )
+        reason = "asked for" if kind == "cuda" else "CUDA started"
+        return Native(ort, session, f"cuda:{index}", reason)
     if kind == "cuda":
+        wanted = CUDA if options.tensorrt is None else TENSORRT
         raise DeviceError(
-            f"device={device!r} was asked for, but {CUDA} cannot run {path.name}: {problem}; "
+            f"device={device!r} was asked for, but {wanted} cannot run {path.name}: {problem}; "
             "or pass device='cpu'"
         )
     _log.warning("device='auto': %s runs on the CPU: %s", path.name, problem)
-    return Native(ort, new_session(ort, path, [CPU], num_threads), "cpu", problem)
+    return Native(ort, new_session(ort, path, [CPU], num_threads, options), "cpu", problem)
 
 
-def try_cuda(ort: Any, path: Path, index: int, num_threads: int) -> tuple[Any, str]:
-    """Return (session, "") wholly on the GPU, or (None, the reason why there is none)."""
+def try_cuda(
+    ort: Any, path: Path, index: int, num_threads: int, options: RuntimeOptions = DEFAULT
+) -> tuple[Any, str]:
+    """Return (session, "") wholly on the GPU, or (None, the reason why there is none).
+
+    Three guards: no session is made where nodes would fall to the CPU, the session that was made
+    must have the provider first, and none of its nodes may stand on the CPU.
+    """
     if problem := why_no_cuda(ort):
         return None, problem
+    providers = gpu_providers(index, options)
+    wanted = providers[0][0]
+    if wanted not in ort.get_available_providers():
+        return None, f"the installed onnxruntime {ort.__version__} is a wheel without {wanted}"
     try:
-        session = new_session(ort, path, [cuda_provider(index)], num_threads)
+        session = new_session(ort, path, providers, num_threads, options)
     except BundleError as error:
         return None, _why_refused(ort, path, index, str(error.__cause__))
     first = session.get_providers()[0]
-    return (session, "") if first == CUDA else (None, f"the session came back on {first}")
+    if first != wanted:
+        return None, f"the session came back on {first}"
+    fallen = placement_of(session).get(CPU)
+    return (None, _fallen(fallen)) if fallen else (session, "")
 
 
 def _why_refused(ort: Any, path: Path, index: int, said: str) -> str:
@@ -88,42 +105,60 @@ def _why_refused(ort: Any, path: Path, index: int, said: str) -> str:
     """
     new_session(ort, path, [CPU], 1)
     try:
-        session = new_session(ort, path, [cuda_provider(index), CPU], 1, strict=False)
+        session = new_session(ort, path, [*gpu_providers(index, DEFAULT), CPU], 1, strict=False)
     except BundleError as error:
         return f"the provider does not start: {error.__cause__}"
     if CUDA not in session.get_providers():
         return f"the provider does not start: {said}"
-    nodes = [
-        node.op_type
-        for part in session.get_provider_graph_assignment_info()
-        if part.ep_name == CPU
-        for node in part.get_nodes()
-    ]
-    if not nodes:
-        return said
+    fallen = placement_of(session).get(CPU)
+    return _fallen(fallen) if fallen else said
+
+
+def _fallen(operators: dict[str, int]) -> str:
     return (
-        f"{len(nodes)} nodes of the graph would fall to the CPU ({_counted(nodes)}; "
+        f"{sum(operators.values())} nodes of the graph would fall to the CPU "
+        f"({listed(operators)}; "
         "fix: export the graph with constant shapes and operators that CUDA has)"
     )
 
 
-def _counted(names: list[str]) -> str:
-    return ", ".join(f"{name} x{count}" for name, count in Counter(names).most_common(8))
+def gpu_providers(index: int, options: RuntimeOptions) -> list[tuple[str, dict[str, str]]]:
+    """Return the providers of GPU `index`, first the one that is wanted.
 
-
-def cuda_provider(index: int) -> tuple[str, dict[str, str]]:
-    """Return the CUDA provider with options for variable shapes and float32 that stays float32."""
-    options = {
+    Their options suit variable shapes and keep float32 float32.
+    """
+    cuda = {
         "device_id": str(index),
         "arena_extend_strategy": "kSameAsRequested",
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": "0",
+        "enable_cuda_graph": str(int(options.cuda_graph)),
     }
-    return CUDA, options
+    if options.gpu_memory_limit is not None:
+        cuda["gpu_mem_limit"] = str(options.gpu_memory_limit)
+    if options.tensorrt is None:
+        return [(CUDA, cuda)]
+    options.tensorrt.mkdir(parents=True, exist_ok=True)
+    tensorrt = {
+        "device_id": str(index),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(options.tensorrt),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(options.tensorrt),
+    }
+    if options.gpu_memory_limit is not None:
+        tensorrt["trt_max_workspace_size"] = str(options.gpu_memory_limit)
+    return [(TENSORRT, tensorrt), (CUDA, cuda)]
 
 
 def new_session(
-    ort: Any, path: Path, providers: list[Any], num_threads: int, *, strict: bool = True
+    ort: Any,
+    path: Path,
+    providers: list[Any],
+    num_threads: int,
+    options: RuntimeOptions = DEFAULT,
+    *,
+    strict: bool = True,
 ) -> Any:
     """Return an ``onnxruntime.InferenceSession`` with our threads and guards.
 
@@ -136,23 +171,28 @@ def new_session(
     providers : list
         As onnxruntime takes them.
     num_threads : int
-        Threads inside one operator; operators run one after another.
+        Threads inside one operator.
+    options : RuntimeOptions
     strict : bool
-        With a GPU provider alone, refuse nodes on the CPU; False records who runs each node.
+        With GPU providers alone, refuse nodes on the CPU.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.enable_mem_pattern = False  # batches differ in shape: a pattern per shape only grows
-    options.log_severity_level = SILENT
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not strict:
-        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    elif providers != [CPU]:
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    told = ort.SessionOptions()
+    told.intra_op_num_threads = num_threads
+    told.inter_op_num_threads = options.inter_op_threads
+    modes = ort.ExecutionMode
+    sequential = options.inter_op_threads == 1
+    told.execution_mode = modes.ORT_SEQUENTIAL if sequential else modes.ORT_PARALLEL
+    told.enable_cpu_mem_arena = options.arena
+    told.enable_mem_pattern = False  # batches differ in shape: a pattern per shape only grows
+    told.log_severity_level = SILENT
+    spinning = str(int(options.spinning))
+    told.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    told.add_session_config_entry("session.inter_op.allow_spinning", spinning)
+    told.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    if strict and providers != [CPU]:
+        told.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
         # enable_fallback: onnxruntime's own retry on the CPU, announced by print
-        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(str(path), told, providers=providers, enable_fallback=0)
     except Exception as error:  # its exceptions have no common root
         raise BundleError(f"{path} cannot be opened as an ONNX model: {error}") from error

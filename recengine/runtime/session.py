@@ -6,7 +6,8 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,23 @@ from numpy.typing import NDArray
 
 from recengine._errors import BundleError
 from recengine._validation import as_count, as_real
+from recengine.runtime._bound import calls_of
 from recengine.runtime._calls import Calls
 from recengine.runtime._create import create, parse_device
 from recengine.runtime.files import check_digest, file_digest
-from recengine.runtime.ports import described_ports, fitted
+from recengine.runtime.options import as_options
+from recengine.runtime.placement import Placement, placement_of
+from recengine.runtime.ports import Port, described_ports, fitted
 
 # What onnxruntime raises for arrays that do not fit the graph or each other.
 _REFUSALS = ("InvalidArgument", "Fail", "RuntimeException")
 
 
 def open_session(
-    path: str | os.PathLike[str], device: str = "cpu", num_threads: int | None = None
+    path: str | os.PathLike[str],
+    device: str = "cpu",
+    num_threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Session:
     """Open an ONNX graph on a device.
 
@@ -36,6 +43,9 @@ def open_session(
         "cuda" is given wholly or refused; "auto" falls to the CPU and says so.
     num_threads : int, optional
         Threads inside one operator; what this process may use (affinity and quota) when omitted.
+    options : mapping of str to value, optional
+        By the names of `recengine.runtime.RuntimeOptions`: arena, shrink, spinning,
+        inter_op_threads, gpu_memory_limit, cuda_graph, tensorrt.
 
     Returns
     -------
@@ -47,11 +57,13 @@ def open_session(
         If the device cannot be given, with the reason and the fix; or if two onnxruntime wheels
         are installed.
     BundleError
-        If the file is damaged or no ONNX model.
+        If the file is damaged or no ONNX model, or its weights lie outside of its folder.
+    ValueError, TypeError
+        If an option is unknown or unfit; the message lists those there are.
     FileNotFoundError, ImportError
         If there is no such file; if onnxruntime is not installed.
     """
-    return Session(path, device, num_threads)
+    return Session(path, device, num_threads, options)
 
 
 class Session:
@@ -68,14 +80,15 @@ class Session:
     digest : str
         SHA-256 of the file, hexadecimal.
     num_threads : int
+    options : RuntimeOptions
     inputs, outputs : tuple of Port
 
     Notes
     -----
     `run` may be called from many threads at once; they share the session's threads.
     After fork the child opens the graph anew at its first `run` (CUDA refuses this once the parent
-    has used it: there, start workers by "spawn"). A pickle holds path, digest, device and thread
-    count; unpickling opens the file at that path and refuses it if the digest differs.
+    has used it: there, start workers by "spawn"). A pickle holds path, digest, device, thread
+    count and options; unpickling opens the file at that path, and refuses it if the digest differs.
     """
 
     def __init__(
@@ -83,31 +96,69 @@ class Session:
         path: str | os.PathLike[str],
         device: str = "cpu",
         num_threads: int | None = None,
+        options: Mapping[str, Any] | None = None,
         *,
         digest: str | None = None,
     ) -> None:
-        parse_device(device)
+        self.options = as_options(options, parse_device(device)[0])
         self.path = Path(path).absolute()
         if not self.path.is_file():
             raise FileNotFoundError(f"path must be an ONNX file, there is none at {self.path}")
-        self._asked = (device, num_threads)
+        self._asked = (device, num_threads, None if options is None else dict(options))
         self.num_threads = _thread_count(num_threads)
         self.digest = file_digest(self.path)
         check_digest(self.path, self.digest if digest is None else digest, self.digest)
         self._reopening = threading.Lock()
         self._open()
-        try:
-            self.inputs = described_ports(self._native.get_inputs())
-            self.outputs = described_ports(self._native.get_outputs())
-        except UnicodeDecodeError as error:
-            raise BundleError(f"{self.path} names an input or output in no Unicode") from error
 
     def _open(self) -> None:
-        made = create(self.path, self._asked[0], self.num_threads)
+        made = create(self.path, self._asked[0], self.num_threads, self.options)
         self._native, self.device, self.reason = made.session, made.device, made.reason
-        self._calls = Calls(made.ort, made.session)
+        self.inputs, self.outputs = _ports(self.path, made.session)
+        self._calls = calls_of(made, self.options, self.inputs, self.outputs)
+        self._warm = False
         self._pid = os.getpid()  # last: it is what tells other threads that all is ready
         _open_sessions.add(self)
+
+    @property
+    def placement(self) -> Placement:
+        """Which provider runs how many nodes of each operator: provider -> operator -> count.
+
+        On "cuda" no node stands on the CPU: such a session is not given.
+        """
+        self._here()
+        return placement_of(self._native)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `warm_up` has been done in this process."""
+        return self._warm and self._pid == os.getpid()
+
+    def warm_up(self, requests: Iterable[Mapping[str, Any]]) -> None:
+        """Run requests and drop their results, so that later ones of their shapes do not stall.
+
+        The first run of a shape makes memory grow (and on a GPU chooses algorithms, allocates
+        buffers and, with the option cuda_graph, records the graph).
+
+        Parameters
+        ----------
+        requests : iterable of mappings
+            Feeds as of `run`: one for each bucket, the largest first, or requests on record.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `run`; also if there are no requests.
+        """
+        calls, n_runs = self._here(), 0
+        for feeds in requests:
+            arrays = self._checked(feeds)
+            with self._naming(arrays):
+                calls.warm(arrays)
+            n_runs += 1
+        if not n_runs:
+            raise ValueError("requests must not be empty")
+        self._warm = True
 
     def run(self, feeds: Mapping[str, Any], timeout: float | None = None) -> list[NDArray[Any]]:
         """Run the graph once.
@@ -138,8 +189,14 @@ class Session:
             timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
         arrays = self._checked(feeds)
         calls = self._here()
-        try:
+        with self._naming(arrays):
             return calls.run(arrays, timeout)
+
+    @contextmanager
+    def _naming(self, arrays: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+        """Turn onnxruntime's refusal of arrays into a ValueError that names their shapes."""
+        try:
+            yield
         except Exception as error:  # its exceptions have no common root
             if type(error).__name__ not in _REFUSALS:
                 raise
@@ -175,8 +232,16 @@ class Session:
         return f"Session({str(self.path)!r}, device={self.device!r})"
 
 
-def _reopened(path: str, device: str, num_threads: int | None, digest: str) -> Session:
-    return Session(path, device, num_threads, digest=digest)
+def _ports(path: Path, native: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+    try:
+        return described_ports(native.get_inputs()), described_ports(native.get_outputs())
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} names an input or output in no Unicode") from error
+
+
+def _reopened(path: str, *asked: Any) -> Session:
+    device, num_threads, options, digest = asked
+    return Session(path, device, num_threads, options, digest=digest)
 
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
@@ -186,11 +251,11 @@ def _leave_to_parent() -> None:
     """Keep the parent's native sessions from being destroyed in a forked child.
 
     Their destructor joins threads that exist only in the parent, which crashes the child (seen
-    with onnxruntime 1.31). One reference too many leaks them there on purpose; their memory is
-    shared with the parent, copy on write.
+    with onnxruntime 1.31). One reference too many leaks them there on purpose, bound buffers too;
+    their memory is shared with the parent, copy on write.
     """
     for session in list(_open_sessions):
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._native))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._calls))
         session._reopening = threading.Lock()
 
 

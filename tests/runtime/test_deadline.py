@@ -25,7 +25,7 @@ DIM = 128
 
 @pytest.fixture
 def long(tmp_path: Path) -> Session:
-    """Return a graph of 2,000 products: seconds for 1,000 rows, no node over some milliseconds."""
+    """Return a graph of 2,000 products: seconds for 4,000 rows, a millisecond or so a node."""
     names = ["x", *(f"h{i}" for i in range(1999)), "y"]
     weight = np.roll(np.eye(DIM, dtype=np.float32), 1, axis=1)
     nodes = [
@@ -37,7 +37,7 @@ def long(tmp_path: Path) -> Session:
     return open_session(path, num_threads=1)
 
 
-X = np.random.default_rng(3).standard_normal((1000, DIM)).astype(np.float32)
+X = np.random.default_rng(3).standard_normal((4000, DIM)).astype(np.float32)
 EXPECTED = np.roll(X, 2000 % DIM, axis=1)
 
 

@@ -11,13 +11,11 @@ import numpy as np
 import pytest
 from graphs import port, save, save_sum
 from onnx import TensorProto, helper
+from pretended import CPU, CUDA, made, stand_in
 
 from recengine import DeviceError
 from recengine.runtime import _create, _cuda, _wheel, open_session, parse_device, providers_report
 from recengine.runtime.report import PROBE
-
-CUDA = "CUDAExecutionProvider"
-CPU = "CPUExecutionProvider"
 
 
 def gpu_here() -> bool:
@@ -162,42 +160,6 @@ def test_node_that_cuda_lacks_is_named(tmp_path: Path) -> None:
 
 
 # --- answers of machines that are not here, by a stand-in for onnxruntime -------------------------
-
-
-def stand_in(make_session: Any = None, **attributes: Any) -> Any:
-    """Return a module onnxruntime whose sessions are made by `make_session(providers, config)`."""
-
-    class Options(SimpleNamespace):
-        def add_session_config_entry(self, key: str, value: str) -> None:
-            vars(self).setdefault("config", {})[key] = value
-
-    def session(path: str, options: Any, providers: list[Any], enable_fallback: int) -> Any:
-        assert enable_fallback == 0
-        names = [each if isinstance(each, str) else each[0] for each in providers]
-        return make_session(names, options.config)
-
-    return SimpleNamespace(
-        __version__="1.31.1",
-        __file__="/nowhere/onnxruntime/__init__.py",
-        cuda_version="13.0",
-        get_available_providers=lambda: [CUDA, CPU],
-        preload_dlls=lambda: print("Failed to load libcublas.so.13"),
-        SessionOptions=Options,
-        InferenceSession=session,
-        ExecutionMode=SimpleNamespace(ORT_SEQUENTIAL=0),
-        **attributes,
-    )
-
-
-def made(*providers: str, on_cpu: tuple[str, ...] = ()) -> Any:
-    nodes = [SimpleNamespace(op_type=name) for name in on_cpu]
-    parts = [
-        SimpleNamespace(ep_name=CUDA, get_nodes=lambda: [SimpleNamespace(op_type="MatMul")]),
-        SimpleNamespace(ep_name=CPU, get_nodes=lambda: nodes),
-    ]
-    return SimpleNamespace(
-        get_providers=lambda: list(providers), get_provider_graph_assignment_info=lambda: parts
-    )
 
 
 def tried(monkeypatch: pytest.MonkeyPatch, make_session: Any) -> tuple[Any, str]:
