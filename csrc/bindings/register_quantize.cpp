@@ -113,17 +113,21 @@ std::vector<double> mean_of(Work* work, int64_t n_chunks, int num_threads) {
   return mean;
 }
 
-// The row of each slot: a permutation, or some of the rows; none is coded twice.
-void check_order(const OrderArray& order, int64_t n) {
+void check_shape(const OrderArray& order, int64_t n) {
   require(order.ndim() == 1, "order must be 1-D, got " + std::to_string(order.ndim()) + " dims");
   require(order.shape(0) <= n, "order must have at most one entry per vector (" +
                                    std::to_string(n) + "), got " + std::to_string(order.shape(0)));
+}
+
+// The row of each slot: a permutation, or some of the rows; none is coded twice.
+void check_order(const int64_t* order, int64_t n_coded, int64_t n) {
   std::vector<bool> seen(static_cast<size_t>(n), false);
-  for (int64_t i = 0; i < order.shape(0); ++i) {
-    const int64_t row = order.data()[i];
-    require(
-        row >= 0 && row < n && !seen[static_cast<size_t>(row)],
-        "order must hold different rows, got " + std::to_string(row) + " at " + std::to_string(i));
+  for (int64_t i = 0; i < n_coded; ++i) {
+    const int64_t row = order[i];
+    if (row < 0 || row >= n || seen[static_cast<size_t>(row)]) {
+      require(false, "order must hold different rows, got " + std::to_string(row) + " at " +
+                         std::to_string(i));
+    }
     seen[static_cast<size_t>(row)] = true;
   }
 }
@@ -139,8 +143,8 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
   require(metric >= 0 && metric <= 2, "metric must be 0, 1 or 2, got " + std::to_string(metric));
   require(num_threads >= 1, "num_threads must be >= 1, got " + std::to_string(num_threads));
   const bool fits = n <= std::numeric_limits<int32_t>::max();
+  if (order) check_shape(*order, n);
   require(!order || fits, "order must be None for " + std::to_string(n) + " vectors");
-  if (order) check_order(*order, n);
   const int64_t n_coded = order ? order->shape(0) : n;
   const int64_t n_panels = (n_coded + kPanelRows - 1) / kPanelRows;
   const int64_t slots = n_panels * kPanelRows;
@@ -162,6 +166,7 @@ py::dict encode(const py::array& vectors, const DoubleArray& sq_norms, int metri
       n_panels};
   {
     const py::gil_scoped_release release;
+    if (order) check_order(order->data(), n_coded, n);
     if (metric != static_cast<int>(Metric::kCosine) && n > 0) {
       const double largest = *std::max_element(work.source.sq_norm, work.source.sq_norm + n);
       unit = 1.0 / power_of_two_above(std::sqrt(largest));
