@@ -31,6 +31,8 @@ class OnnxEncoder:
         Scale each vector to length 1.
     num_threads : int, optional
         Threads inside one operator; what this process may use when omitted.
+    runtime : mapping, optional
+        Options of the runtime by name, as `recengine.runtime.open_session` takes them.
 
     Raises
     ------
@@ -58,8 +60,9 @@ class OnnxEncoder:
         output: str | None = None,
         normalize: bool = False,
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> None:
-        self._session = open_session(path, device, num_threads)
+        self._session = open_session(path, device, num_threads, runtime)
         names = [port.name for port in self.outputs]
         if output is not None and output not in names:
             raise ValueError(f"output must be one of {', '.join(names)}, got {output!r}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recengine._types import Float32Array
 from recengine.encoders.pooling import pool
 from recengine.encoders.tokens import Tokens, padded
-from recengine.runtime import Port, Session
+from recengine.runtime import Buckets, Port, Session
 
 IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 
@@ -24,6 +24,8 @@ class TextGraph:
     pooling : {"mean", "cls", "last", "none"}
     pad_id : int
         What stands at padded places of `input_ids`.
+    buckets : Buckets, optional
+        The shapes that batches are padded to.
 
     Attributes
     ----------
@@ -33,7 +35,9 @@ class TextGraph:
         Length of a vector, where the graph tells it.
     """
 
-    def __init__(self, session: Session, pooling: str, pad_id: int) -> None:
+    def __init__(
+        self, session: Session, pooling: str, pad_id: int, buckets: Buckets | None = None
+    ) -> None:
         names = [port.name for port in session.inputs]
         if IDS not in names or not {*names} <= {IDS, MASK, TYPES}:
             raise ValueError(
@@ -42,28 +46,50 @@ class TextGraph:
             )
         self.session = session
         self.has_mask = MASK in names
-        self._pooling, self._pad_id = pooling, pad_id
+        self._pooling, self._pad_id, self._buckets = pooling, pad_id, buckets
+        if buckets is not None and not self.has_mask:
+            raise ValueError(f"buckets must go with a graph that takes {MASK}")
         self._taken, output = _output(session, pooling)
         self.dim = output.shape[-1] if output.shape and isinstance(output.shape[-1], int) else None
 
-    def vectors(self, texts: list[Tokens]) -> Float32Array:
-        """Return (n, dim) for one batch; each text has at least one token."""
-        ids, mask, type_ids = padded(texts, self._pad_id)
-        given: dict[str, NDArray[Any]] = {IDS: ids, MASK: mask, TYPES: type_ids}
-        feeds = {
-            port.name: given[port.name].astype(port.dtype or np.int64)
-            for port in self.session.inputs
-        }
-        found = self.session.run(feeds)[self._taken]
-        expected = (len(texts),) if self._pooling == "none" else mask.shape
+    def vectors(self, texts: list[Tokens], timeout: float | None = None) -> Float32Array:
+        """Return (n, dim) for one batch; each text has at least one token.
+
+        Parameters
+        ----------
+        texts : list of Tokens
+        timeout : float, optional
+            Seconds the graph may run, as of `Session.run`.
+        """
+        feeds, mask = self.feeds(texts)
+        found = self.session.run(feeds, timeout)[self._taken]
+        expected = (len(mask),) if self._pooling == "none" else mask.shape
         if found.shape[:-1] != expected:
             raise ValueError(
                 f"output {self.session.outputs[self._taken].name} must be {(*expected, 'dim')} "
                 f"for pooling={self._pooling!r}, got {found.shape}"
             )
         if self._pooling == "none":
-            return found.astype(np.float32)
-        return pool(found, mask, self._pooling)
+            return found[: len(texts)].astype(np.float32)
+        return pool(found[: len(texts)], mask[: len(texts)], self._pooling)
+
+    def feeds(self, texts: list[Tokens]) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
+        """Return what the graph takes for a batch, padded to its bucket, and the mask.
+
+        Rows beyond those of `texts` repeat the last one: a row without any token would be none
+        that a model has met.
+        """
+        n_rows, length = len(texts), 0
+        if self._buckets is not None:
+            n_rows, length = self._buckets.fit(n_rows, max(len(text.ids) for text in texts))
+        filled = texts + texts[-1:] * (n_rows - len(texts))
+        ids, mask, type_ids = padded(filled, self._pad_id, length)
+        given: dict[str, NDArray[Any]] = {IDS: ids, MASK: mask, TYPES: type_ids}
+        feeds = {
+            port.name: given[port.name].astype(port.dtype or np.int64)
+            for port in self.session.inputs
+        }
+        return feeds, mask
 
 
 def gives_tokens(session: Session) -> bool:

@@ -18,8 +18,9 @@ from recengine.encoders.graph import TextGraph, gives_tokens
 from recengine.encoders.pooling import POOLINGS, normalized
 from recengine.encoders.progress import progress_bar
 from recengine.encoders.reference import TextReference
+from recengine.encoders.running import Countdown, Running, usual_shapes
 from recengine.encoders.tokens import Tokenizer, Tokens, checked_text
-from recengine.runtime import Session, open_session
+from recengine.runtime import Session
 
 
 class TextEncoder:
@@ -44,13 +45,20 @@ class TextEncoder:
         Put before the text by `encode_query` and by `encode`.
     num_threads : int, optional
         Threads inside one operator; what this process may use when omitted.
+    runtime : mapping, optional
+        Options of the runtime by name, as `recengine.runtime.open_session` takes them.
+    buckets : (sequence of int, sequence of int), optional
+        Rows and lengths that batches are padded to, such as ``((1, 8), (32, 64, 128, 256))``; the
+        last length holds `max_length`. For a GPU, where a new shape costs, and for a graph with
+        fixed shapes. On the CPU a new shape costs nothing and padding does.
 
     Raises
     ------
     DeviceError, BundleError, FileNotFoundError, ImportError
         As `recengine.runtime.open_session`; ImportError also without `tokenizers`.
     ValueError
-        If the graph has inputs or outputs that are not those of a text model.
+        If the graph has inputs or outputs that are not those of a text model, or an option is
+        unknown or unfit.
 
     Notes
     -----
@@ -69,17 +77,19 @@ class TextEncoder:
         query_prompt: str = "",
         document_prompt: str = "",
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
+        buckets: Any = None,
     ) -> None:
         options = TextOptions(pooling, normalize, max_length, query_prompt, document_prompt)
-        session = open_session(model, device, num_threads)
-        self._set_up(session, Path(tokenizer), options, (device, num_threads), source="")
+        running = Running(device, num_threads, runtime, buckets)
+        self._set_up(running.open(model), Path(tokenizer), options, running, source="")
 
     def _set_up(
         self,
         session: Session,
         tokenizer: Path,
         options: TextOptions,
-        asked: tuple[str, int | None],
+        running: Running,
         source: str,
     ) -> None:
         as_choice("pooling", options.pooling, POOLINGS)
@@ -87,8 +97,9 @@ class TextEncoder:
         checked_text("query_prompt", options.query_prompt)
         checked_text("document_prompt", options.document_prompt)
         self._tokenizer = Tokenizer(tokenizer.absolute(), options.max_length)
-        self._graph = TextGraph(session, options.pooling, self._tokenizer.pad_id)
-        self._options, self._asked = options, asked
+        self._buckets = running.ladders(options.max_length)
+        self._graph = TextGraph(session, options.pooling, self._tokenizer.pad_id, self._buckets)
+        self._options, self._running = options, running
         self._reference = TextReference(
             source=source,
             model=str(session.path),
@@ -111,6 +122,8 @@ class TextEncoder:
         source: str | os.PathLike[str],
         device: str = "cpu",
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
+        buckets: Any = None,
     ) -> TextEncoder:
         """Open a model folder, or a model that `recengine fetch` knows by name.
 
@@ -121,7 +134,7 @@ class TextEncoder:
             says about pooling, normalisation, length and prompts, in the files of
             sentence-transformers, is followed. Or a name such as "minilm-l6-int8", downloaded on
             first use. A folder goes before a name.
-        device, num_threads
+        device, num_threads, runtime, buckets
             As of `TextEncoder`.
 
         Returns
@@ -140,10 +153,11 @@ class TextEncoder:
         folder, name = resolve(source)
         model, tokenizer = find_files(folder)
         options = read_options(folder)
-        session = open_session(model, device, num_threads)
+        running = Running(device, num_threads, runtime, buckets)
+        session = running.open(model)
         if not gives_tokens(session):
             options = replace(options, pooling="none")
-        return cls._made(session, tokenizer, options, (device, num_threads), name)
+        return cls._made(session, tokenizer, options, running, name)
 
     @property
     def dim(self) -> int:
@@ -210,28 +224,65 @@ class TextEncoder:
         vectors = np.zeros((len(tokens), self.dim), np.float32)
         with progress_bar("encoding", len(tokens), shown=progress) as advance:
             advance(int(np.count_nonzero(lengths == 0)))
-            for batch in batches_of_like_length(lengths, batch_size, padding=self._graph.has_mask):
+            for batch in batches_of_like_length(
+                lengths, batch_size, padding=self._graph.has_mask, buckets=self._buckets
+            ):
                 vectors[batch] = self._graph.vectors([tokens[i] for i in batch])
                 advance(len(batch))
         return self._finished(vectors)
 
-    def encode_query(self, text: str) -> Float32Array:
+    def encode_query(self, text: str, timeout: float | None = None) -> Float32Array:
         """Encode one text after the query prompt, alone in its batch.
 
         Parameters
         ----------
         text : str
+        timeout : float, optional
+            Seconds, > 0. The graph is ended at its first node boundary after them.
 
         Returns
         -------
         ndarray (dim,), float32
             The same bits whatever else is being encoded.
+
+        Raises
+        ------
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
         """
-        tokens = self._tokenizer.encode(self._options.query_prompt + checked_text("text", text))
+        countdown = Countdown(timeout)
+        tokens = self._query_tokens(text)
         if not tokens.ids:
             return np.zeros(self.dim, np.float32)
-        vector: Float32Array = self._finished(self._graph.vectors([tokens]))[0]
+        vectors = self._graph.vectors([tokens], countdown.left())
+        vector: Float32Array = self._finished(vectors)[0]
         return vector
+
+    @property
+    def ready(self) -> bool:
+        """Whether `warm_up` has been done in this process."""
+        return self._graph.session.ready
+
+    def warm_up(self, texts: Iterable[str] | None = None) -> None:
+        """Run what requests will run, so that none of them waits for memory or a new shape.
+
+        Parameters
+        ----------
+        texts : iterable of str, optional
+            Queries on record, each run as `encode_query` does. When omitted, every bucket is run;
+            without buckets whole batches and single texts of `max_length` tokens, half of it, and
+            so on down to 8.
+        """
+        if texts is None:
+            shapes = usual_shapes(self._options.max_length, self._buckets)
+            batches = [[Tokens([0] * length, [0] * length)] * n for n, length in shapes]
+        else:
+            queries = [self._query_tokens(text) for text in texts]
+            batches = [[tokens] for tokens in queries if tokens.ids]
+        self._graph.session.warm_up(self._graph.feeds(batch)[0] for batch in batches)
+
+    def _query_tokens(self, text: str) -> Tokens:
+        return self._tokenizer.encode(self._options.query_prompt + checked_text("text", text))
 
     def _tokens(self, texts: Iterable[str]) -> list[Tokens]:
         if isinstance(texts, str | bytes):
@@ -262,6 +313,8 @@ class TextEncoder:
         reference: Mapping[str, Any],
         device: str = "cpu",
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
+        buckets: Any = None,
     ) -> TextEncoder:
         """Open the encoder that `reference` describes.
 
@@ -270,7 +323,7 @@ class TextEncoder:
         reference : mapping
             From `reference`. Where its paths are gone and it came from a fetched name, the files
             are fetched by that name.
-        device, num_threads
+        device, num_threads, runtime, buckets
             As of `TextEncoder`.
 
         Returns
@@ -287,11 +340,11 @@ class TextEncoder:
         """
         found = TextReference.from_json(reference)
         model, tokenizer = found.files()
-        session = open_session(model, device, num_threads)
-        return cls._made(session, tokenizer, found.options, (device, num_threads), found.source)
+        running = Running(device, num_threads, runtime, buckets)
+        return cls._made(running.open(model), tokenizer, found.options, running, found.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return TextEncoder.from_reference, (self.reference(), *self._asked)
+        return TextEncoder.from_reference, (self.reference(), *self._running)
 
     def __repr__(self) -> str:
         path = str(self._graph.session.path)

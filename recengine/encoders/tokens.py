@@ -78,7 +78,9 @@ def checked_text(name: str, text: Any) -> str:
     return text
 
 
-def padded(texts: list[Tokens], pad_id: int) -> tuple[Int64Array, NDArray[np.bool_], Int64Array]:
+def padded(
+    texts: list[Tokens], pad_id: int, length: int = 0
+) -> tuple[Int64Array, NDArray[np.bool_], Int64Array]:
     """Return (ids, mask, type ids) of a batch, each (n, longest), padded at the end.
 
     Parameters
@@ -86,9 +88,11 @@ def padded(texts: list[Tokens], pad_id: int) -> tuple[Int64Array, NDArray[np.boo
     texts : list of Tokens
     pad_id : int
         What stands where no token is; the mask is False there.
+    length : int
+        Places of each row; as many as the longest text has tokens, if those are more.
     """
     lengths = np.array([len(text.ids) for text in texts])
-    mask = np.arange(lengths.max()) < lengths[:, None]
+    mask = np.arange(max(length, lengths.max())) < lengths[:, None]
     ids = np.full(mask.shape, pad_id, np.int64)
     ids[mask] = np.concatenate([text.ids for text in texts])
     type_ids = np.zeros(mask.shape, np.int64)

@@ -14,10 +14,13 @@ A run may have a deadline: one thread of the process watches them all and ends a
 On a GPU, a run takes buffers of its own from a pool; on the CPU that was measured to gain nothing.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
 sessions, `session` wraps one, `_calls` and `_bound` reach it, `_watch` keeps deadlines, `ports`
-fits arrays to it, `report` tells ``recengine doctor``.
+fits arrays to it, `buckets` are shapes that batches are padded to, `report` tells ``recengine
+doctor``.
 """
 
 from recengine.runtime._create import parse_device as parse_device
+from recengine.runtime.buckets import Buckets as Buckets
+from recengine.runtime.buckets import as_buckets as as_buckets
 from recengine.runtime.files import check_digest as check_digest
 from recengine.runtime.files import file_digest as file_digest
 from recengine.runtime.options import RuntimeOptions as RuntimeOptions
@@ -39,11 +42,13 @@ from recengine.runtime.session import (
 )
 
 __all__ = [
+    "Buckets",
     "Port",
     "ProviderStatus",
     "ProvidersReport",
     "RuntimeOptions",
     "Session",
+    "as_buckets",
     "check_digest",
     "file_digest",
     "open_session",

@@ -1,0 +1,80 @@
+"""How a text encoder is run on this machine: no part of what makes its vectors."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from recengine._errors import DeadlineError
+from recengine._validation import as_real
+from recengine.encoders.batches import most_texts
+from recengine.runtime import Buckets, Session, as_buckets, open_session
+
+SHORTEST = 8  # tokens of the shortest text that warm-up runs
+MOST_TEXTS = 64  # of its batches: the default batch_size of `encode`
+
+
+class Running(NamedTuple):
+    """What was asked of the machine; see `TextEncoder`."""
+
+    device: str
+    num_threads: int | None
+    runtime: Mapping[str, Any] | None
+    buckets: Any
+
+    def open(self, model: str | os.PathLike[str]) -> Session:
+        """Open the graph."""
+        return open_session(model, self.device, self.num_threads, self.runtime)
+
+    def ladders(self, max_length: int) -> Buckets | None:
+        """Return the buckets, which must hold every text of the encoder; None without any."""
+        if self.buckets is None:
+            return None
+        buckets = as_buckets("buckets", self.buckets)
+        if buckets.lengths[-1] < max_length:
+            raise ValueError(
+                f"buckets[1] must end at max_length, {max_length}, or beyond, "
+                f"got {buckets.lengths[-1]}"
+            )
+        return buckets
+
+
+def usual_shapes(max_length: int, buckets: Buckets | None) -> list[tuple[int, int]]:
+    """Return (rows, length) of what to run before requests come, the largest first.
+
+    Every bucket; without buckets the whole batches and the single texts of `max_length`, half of
+    it, and so on: memory then holds any batch, and more shapes need nothing more.
+    """
+    if buckets is not None:
+        return list(buckets)
+    shapes, length = [], max_length
+    while length >= min(SHORTEST, max_length):
+        shapes += [(most_texts(length, MOST_TEXTS), length), (1, length)]
+        length //= 2
+    return sorted(shapes, key=lambda shape: shape[0] * shape[1], reverse=True)
+
+
+class Countdown:
+    """What is left of a timeout.
+
+    Parameters
+    ----------
+    timeout : float or None
+        Seconds, > 0; None for as long as it takes.
+    """
+
+    def __init__(self, timeout: float | None) -> None:
+        if timeout is not None:
+            timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
+        self._timeout, self._start = timeout, time.monotonic()
+
+    def left(self) -> float | None:
+        """Return the seconds left, > 0; raise `DeadlineError` if there are none."""
+        if self._timeout is None:
+            return None
+        left = self._timeout - (time.monotonic() - self._start)
+        if left <= 0:
+            raise DeadlineError(f"timeout of {self._timeout:g} s ran out before the graph ran")
+        return left
