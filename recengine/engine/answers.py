@@ -9,7 +9,7 @@ import numpy as np
 
 from recengine._errors import UnknownItemError
 from recengine._types import Int64Array, TopK
-from recengine._validation import as_choice, as_k, as_matrix
+from recengine._validation import as_choice, as_k
 from recengine.engine.filters import Filters
 from recengine.engine.fuse import fuse
 from recengine.engine.identity import is_scalar
@@ -116,9 +116,7 @@ def for_text(state: State, text: Any, k: Any, filters: Filters, request: Request
     if state.content is None:
         raise ValueError("search needs content: build the engine with content= and encoder=")
     with request.stage("encode") as counts:
-        encoder = state.encoder.get("search")
-        vector = np.asarray(encoder.encode_query(text))
-        query = as_matrix("encoded text", vector[None], dim=encoder.dim)
+        query = state.encoder.encode_query(text, request.remaining())
         counts["characters"] = len(text)
     request.check("the search")
     with request.stage(state.content.name) as counts:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Protocol
+
+import numpy as np
 
 from recengine._errors import BundleError
 from recengine._types import Float32Array
@@ -94,6 +97,20 @@ class EncoderSlot:
             )
         self._opened.append(encoder)  # two threads may both open one; the first serves
         return self._opened[0]
+
+    def encode_query(self, text: str, timeout: float | None) -> Float32Array:
+        """Return the query (1, dim) of what somebody looks for.
+
+        `timeout`, in seconds, ends an encoder that takes one (`TextEncoder` does); any other is
+        waited for.
+        """
+        encoder = self.get("search")
+        limits: dict[str, float] = {}
+        if timeout is not None and "timeout" in signature(encoder.encode_query).parameters:
+            limits["timeout"] = timeout
+        vector = np.asarray(encoder.encode_query(text, **limits))
+        query: Float32Array = as_matrix("encoded text", vector[None], dim=encoder.dim)
+        return query
 
     def encode(self, texts: Sequence[str]) -> Float32Array:
         """Return content vectors of texts."""

@@ -71,6 +71,20 @@ def test_the_trace_and_the_deadline_reach_search():
         engine.search("sea", timeout=1e-9)
 
 
+def test_the_deadline_reaches_an_encoder_that_takes_one():
+    class Limited(WordEncoder):
+        def encode_query(self, text, timeout=None):
+            self.timeout = timeout
+            return super().encode_query(text)
+
+    encoder = Limited()
+    engine = build(encoder)
+    engine.search("sea", timeout=60.0)
+    assert 50.0 < encoder.timeout <= 60.0
+    engine.search("sea")
+    assert encoder.timeout is None
+
+
 def test_an_encoder_of_ones_own_is_given_again_at_load(tmp_path):
     build().save(tmp_path / "e.rec")
     loaded = rec.Engine.load(tmp_path / "e.rec")
