@@ -3,6 +3,7 @@ from recengine._errors import (
     DeadlineError as DeadlineError,
     DeviceError as DeviceError,
     FetchError as FetchError,
+    ImageError as ImageError,
     NotFittedError as NotFittedError,
     RecengineError as RecengineError,
     UnknownItemError as UnknownItemError,
@@ -15,7 +16,11 @@ from recengine.data import (
     IdMap as IdMap,
     Interactions as Interactions,
 )
-from recengine.encoders import OnnxEncoder as OnnxEncoder, TextEncoder as TextEncoder
+from recengine.encoders import (
+    ImageEncoder as ImageEncoder,
+    OnnxEncoder as OnnxEncoder,
+    TextEncoder as TextEncoder,
+)
 from recengine.engine import Engine as Engine
 from recengine.evaluation import (
     Evaluation as Evaluation,

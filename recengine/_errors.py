@@ -6,6 +6,7 @@
     ├── BundleError(ValueError)        a saved file is damaged, foreign or of another version
     ├── DeviceError(RuntimeError)      the device asked for is not the device that was given
     ├── FetchError(RuntimeError)       a named data set or model could not be obtained
+    ├── ImageError(ValueError)         an image cannot be read
     ├── NotFittedError(RuntimeError)   a model was asked before `fit`
     ├── UnknownItemError(LookupError)  an item id that is not in the catalogue
     ├── UnknownUserError(LookupError)  a user id that is not known, under on_unknown="raise"
@@ -31,6 +32,10 @@ class DeviceError(RecengineError, RuntimeError):
 
 class FetchError(RecengineError, RuntimeError):
     """A named data set or model could not be obtained."""
+
+
+class ImageError(RecengineError, ValueError):
+    """An image cannot be read: damaged, too large, or no image at all."""
 
 
 class NotFittedError(RecengineError, RuntimeError):

@@ -148,7 +148,7 @@ def test_every_room_has_a_floor() -> None:
 DOORS = sorted(set(recengine._HOME.values()))
 
 
-@pytest.mark.parametrize("package", ["numba", "onnxruntime", "tokenizers", "polars"])
+@pytest.mark.parametrize("package", ["numba", "onnxruntime", "tokenizers", "polars", "PIL", "onnx"])
 @pytest.mark.parametrize("door", ["recengine", *DOORS, "recengine.runtime", "recengine.storage"])
 def test_import_does_not_reach(door: str, package: str) -> None:
     assert walls.import_chain(PACKAGE, door, package) == []

@@ -17,7 +17,18 @@ import pytest
 
 import recengine as rec
 
-HEAVY = {"numba", "scipy", "onnxruntime", "polars", "narwhals", "pandas", "pyarrow", "tokenizers"}
+HEAVY = {
+    "numba",
+    "scipy",
+    "onnxruntime",
+    "polars",
+    "narwhals",
+    "pandas",
+    "pyarrow",
+    "tokenizers",
+    "PIL",
+    "onnx",
+}
 MAX_IMPORT_SECONDS = 0.1
 
 PROBE = """
@@ -68,7 +79,10 @@ def test_import_is_light_and_starts_no_thread() -> None:
 
 def test_every_export_loads_without_the_heavy_ones() -> None:
     report = probe("for name in recengine.__all__: getattr(recengine, name)")
-    assert set(report["modules"]) & {"numba", "onnxruntime", "polars", "tokenizers"} == set()
+    assert (
+        set(report["modules"]) & {"numba", "onnxruntime", "polars", "tokenizers", "PIL", "onnx"}
+        == set()
+    )
     assert started_threads(report) == 0
 
 

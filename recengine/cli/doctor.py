@@ -16,6 +16,7 @@ Rows = list[tuple[str, str]]
 # What each extra of the package brings: distribution -> module.
 EXTRAS = {
     "text": {"tokenizers": "tokenizers"},
+    "image": {"pillow": "PIL"},
     "data": {"polars": "polars", "pyarrow": "pyarrow"},
     "onnx": {"onnx": "onnx"},
 }

@@ -2,8 +2,10 @@
 
 `OnnxEncoder` feeds named arrays to any graph and takes one matrix back. `TextEncoder` adds what a
 text model needs around its graph: the tokenizer, padding, pooling, normalisation and prompts.
-Both hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
-settled there; both are immutable once made and may be used from many threads at once.
+`ImageEncoder` adds what an image model needs: decoding, turning upright, resizing, cropping and
+scaling; `efficientnet` and `state_dict` make the graph of one image model from its weights.
+All hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
+settled there; all are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
 back in the order they were given. A batch is arithmetic in company: the vector of a text may differ
 with its batch mates (by rounding in a float graph; with dynamic quantisation, whose scales are
@@ -12,6 +14,7 @@ An encoder is saved as a *reference*: paths, digests and options, never as weigh
 """
 
 from recengine.encoders.arrays import OnnxEncoder as OnnxEncoder
+from recengine.encoders.image import ImageEncoder as ImageEncoder
 from recengine.encoders.text import TextEncoder as TextEncoder
 
-__all__ = ["OnnxEncoder", "TextEncoder"]
+__all__ = ["ImageEncoder", "OnnxEncoder", "TextEncoder"]

@@ -77,8 +77,8 @@ def read_options(folder: Path) -> TextOptions:
     pooling = default.pooling
     if "Pooling" in modules:
         pooling = _pooling(folder / modules["Pooling"]["path"] / "config.json")
-    length = _read(folder / "sentence_bert_config.json", {}).get("max_seq_length")
-    config = _read(folder / "config_sentence_transformers.json", {})
+    length = read_json(folder / "sentence_bert_config.json", {}).get("max_seq_length")
+    config = read_json(folder / "config_sentence_transformers.json", {})
     prompts = config.get("prompts") or {}
     usual = prompts.get(config.get("default_prompt_name"), "")
     return TextOptions(
@@ -91,12 +91,12 @@ def read_options(folder: Path) -> TextOptions:
 
 
 def _modules(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = _read(folder / "modules.json", [])
+    found: list[dict[str, Any]] = read_json(folder / "modules.json", [])
     return found
 
 
 def _pooling(path: Path) -> str:
-    config = _read(path, {})
+    config = read_json(path, {})
     asked = [key for key, value in config.items() if key.startswith("pooling_mode_") and value]
     if len(asked) != 1 or asked[0] not in POOLING_FLAGS:
         known = ", ".join(POOLING_FLAGS)
@@ -104,7 +104,7 @@ def _pooling(path: Path) -> str:
     return POOLING_FLAGS[asked[0]]
 
 
-def _read(path: Path, default: Any) -> Any:
+def read_json(path: Path, default: Any) -> Any:
     """Return the JSON in `path`, of the type of `default`; `default` if there is no such file."""
     if not path.is_file():
         return default

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(label: str, total: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    """Yield a function that is told how many more are done; it draws only if `shown`."""
+def progress_bar(label: str, total: int | None, *, shown: bool) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how many more are done; it draws only if `shown`.
+
+    `total` is None where nobody knows how many there are.
+    """
     if not shown:
         yield lambda count: None
         return
