@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ def run_example(name: str, *arguments: str, folder: Path) -> str:
 
 def test_every_example_is_tested_and_short() -> None:
     programs = sorted(path.name for path in EXAMPLES.glob("*.py"))
-    assert programs == ["new_users.py", "quickstart.py", "text_search.py"]
+    assert programs == ["new_users.py", "quickstart.py", "search_images.py", "text_search.py"]
     for name in programs:
         assert (EXAMPLES / name).read_text().count("\n") < 120
 
@@ -52,3 +53,19 @@ def test_text_search(tmp_path: Path, minilm_folder: Path) -> None:
     assert "Toy Story\n" in new.partition("is new; it is like")[2]
     assert "Toy Story 2" in saved
     assert list(tmp_path.iterdir()) == []
+
+
+def test_search_images(tmp_path: Path, lite0_folder: Path, pictures_folder: Path) -> None:
+    printed = run_example("search_images.py", folder=tmp_path)
+    blocks = printed.split("\n\n")
+    assert blocks[0].startswith("7 pictures in ")
+    assert len(blocks) == 8
+    for block in blocks[1:]:
+        title, best, *_ = block.splitlines()
+        assert best.split()[1] == title.removeprefix("a mirrored, dark part of ")
+    cat = pictures_folder / "cat.jpg"
+    shutil.copy(cat, tmp_path / "one.jpg")
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    printed = run_example("search_images.py", str(tmp_path), str(cat), folder=tmp_path)
+    assert printed.startswith("1 pictures in ")
+    assert "1.000 one.jpg" in printed
