@@ -36,7 +36,7 @@ from recengine.retrieval._plan cimport (
     take,
 )
 from recengine.retrieval._row_scan cimport leaves_order, scan_rows
-from recengine.retrieval._seed cimport SEED_ROWS, seed_limits, seeds
+from recengine.retrieval._seed cimport seed_limits, seed_rows
 
 cdef enum:
     BLOCK_BYTES = 131072     # of items, shared by all queries of a chunk
@@ -138,8 +138,8 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 plan.native.now_ns() >= plan.deadline_ns):
             report.state = 1
             break
-        if seeded == start and seeds(plan, end - start):
-            seeded = start + min(SEED_ROWS, end - start)
+        if seeded == start and seed_rows(plan, end - start) != 0:
+            seeded = start + seed_rows(plan, end - start)
             if not seed_limits(plan, codes, start, seeded):
                 report.state = 2
                 return

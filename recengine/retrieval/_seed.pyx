@@ -6,7 +6,8 @@ no worse than the worst of these bounds: what does not even reach that is not am
 Ordinals say nothing here, for these items are met later than what is dropped; so the limit lies
 below what would tie after rounding (`_code_queries.below_ties`).
 
-Any item would do, so which one stands for its panel need not be exact. Under filters too few of
+A larger k looks at more panels, where the table is long. Any item would do, so which one stands for
+its panel need not be exact. Under filters too few of
 them may be had for this to pay.
 """
 

@@ -63,3 +63,15 @@ def test_the_limit_is_below_the_items_that_set_it(rng, level, metric, n_queries)
     got = native.search(level, metric, queries, vectors, k)
     want = oracles.search(metric, native.f32(queries), native.f32(vectors), k)
     oracles.assert_same_topk(got[:2], want)
+
+
+@each_level
+@each_metric
+def test_a_large_k_is_given_a_limit_from_more_rows(rng, level, metric):
+    """The first 2,560 rows of 42,000, where k is 20."""
+    vectors, queries = rng.standard_normal((42_000, 32)), rng.standard_normal((15, 32))
+    got = native.search(level, metric, queries, vectors, 20)
+    want = oracles.search(metric, native.f32(queries), native.f32(vectors), 20)
+    oracles.assert_same_topk(got[:2], want)
+    short = native.search(level, metric, queries, vectors[:40_000], 20)
+    assert got[2]["survived"] < 0.9 * short[2]["survived"]
