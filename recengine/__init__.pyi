@@ -6,6 +6,7 @@ from recengine._errors import (
     ImageError as ImageError,
     NotFittedError as NotFittedError,
     RecengineError as RecengineError,
+    SoundError as SoundError,
     UnknownItemError as UnknownItemError,
     UnknownUserError as UnknownUserError,
 )
@@ -17,6 +18,7 @@ from recengine.data import (
     Interactions as Interactions,
 )
 from recengine.encoders import (
+    AudioEncoder as AudioEncoder,
     ImageEncoder as ImageEncoder,
     OnnxEncoder as OnnxEncoder,
     TextEncoder as TextEncoder,

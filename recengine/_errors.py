@@ -8,6 +8,7 @@
     ├── FetchError(RuntimeError)       a named data set or model could not be obtained
     ├── ImageError(ValueError)         an image cannot be read
     ├── NotFittedError(RuntimeError)   a model was asked before `fit`
+    ├── SoundError(ValueError)         a sound is damaged, empty, silent or not finite
     ├── UnknownItemError(LookupError)  an item id that is not in the catalogue
     ├── UnknownUserError(LookupError)  a user id that is not known, under on_unknown="raise"
     └── DeadlineError(TimeoutError)    `timeout` ran out where no partial answer is defined
@@ -40,6 +41,10 @@ class ImageError(RecengineError, ValueError):
 
 class NotFittedError(RecengineError, RuntimeError):
     """A model was asked for an answer before `fit`."""
+
+
+class SoundError(RecengineError, ValueError):
+    """A sound cannot be encoded: damaged, empty, silent or not finite."""
 
 
 class UnknownItemError(RecengineError, LookupError):

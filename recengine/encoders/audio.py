@@ -1,0 +1,373 @@
+"""`AudioEncoder`: sounds to vectors, by a graph trained elsewhere and its front end."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal, overload
+
+from recengine._errors import SoundError
+from recengine._types import Float32Array
+from recengine._validation import as_choice, as_count
+from recengine.encoders.audio_folder import (
+    AudioOptions,
+    AudioReference,
+    find_audio_files,
+    read_audio_options,
+)
+from recengine.encoders.audio_graph import AudioGraph
+from recengine.encoders.folder import resolve
+from recengine.encoders.pooling import normalized
+from recengine.encoders.progress import progress_bar
+from recengine.encoders.sound_means import EncodedSounds, SoundMeans
+from recengine.encoders.sounds import Sound, check_kind, described, mono_blocks
+from recengine.encoders.windows import Stretch, stretches
+from recengine.runtime import open_session
+
+QUERY_WINDOWS = 64
+
+
+class AudioEncoder:
+    """Sound to vector: the mean over windows of what a graph hears in each.
+
+    Parameters
+    ----------
+    model : path
+        An ``.onnx`` graph with one real input and, as its first real output, vectors (n, dim) or
+        framewise (n, ..., dim), whose frames are averaged. Its input is samples (n, window) or,
+        after a front end, features (n, frames, bands); axes of length 1 may stand between.
+    front_end : path, optional
+        An ``.onnx`` graph from the samples of one sound (1, samples) to features
+        (..., frames, bands), each frame of its own samples alone.
+    device : {"cpu", "cuda", "cuda:N", "auto"}
+        For both graphs. "cuda" is given wholly or refused with the reason; "auto" may fall to the
+        CPU and says so.
+    window : int
+        Samples of one window.
+    hop : int, optional
+        Samples from one window to the next, at most `window`, which it is when omitted.
+    sample_rate : int
+        Hz that the graphs want.
+    amplitude : float
+        What full scale is to the graphs: 1, or 32,768 where they were made for 16-bit samples.
+    feature_scale, feature_offset : float
+        Features are multiplied by the one, then moved by the other, between the graphs.
+    normalize : bool
+        Scale each vector to length 1.
+    num_threads : int, optional
+        Threads inside one operator; what this process may use when omitted.
+
+    Raises
+    ------
+    DeviceError, BundleError, FileNotFoundError, ImportError
+        As `recengine.runtime.open_session`.
+    ValueError
+        If the graphs, the window and the hop do not fit each other.
+
+    Notes
+    -----
+    Immutable; may be used from many threads. Fork and pickle are safe: the graphs are opened anew
+    from their paths, and refused if a digest changed. Needs soundfile for files and soxr for other
+    rates than `sample_rate`: the extra ``audio``.
+
+    Examples
+    --------
+    >>> encoder = AudioEncoder.open("speech-embedding")  # doctest: +SKIP
+    >>> vectors = encoder.encode(["hello.wav", "rain.flac"])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str],
+        front_end: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        *,
+        window: int,
+        hop: int | None = None,
+        sample_rate: int = 16_000,
+        amplitude: float = 1.0,
+        feature_scale: float = 1.0,
+        feature_offset: float = 0.0,
+        normalize: bool = True,
+        num_threads: int | None = None,
+    ) -> None:
+        options = AudioOptions(
+            window=window,
+            hop=window if hop is None else hop,
+            sample_rate=sample_rate,
+            amplitude=amplitude,
+            feature_scale=feature_scale,
+            feature_offset=feature_offset,
+            normalize=normalize,
+        )
+        self._set_up(model, front_end, options, (device, num_threads), source="")
+
+    def _set_up(
+        self,
+        model: str | os.PathLike[str],
+        front_end: str | os.PathLike[str] | None,
+        options: AudioOptions,
+        asked: tuple[str, int | None],
+        source: str,
+    ) -> None:
+        options = options.checked()
+        if front_end is None and (options.feature_scale, options.feature_offset) != (1.0, 0.0):
+            raise ValueError("feature_scale and feature_offset must go with a front_end")
+        session = open_session(model, *asked)
+        front = None if front_end is None else open_session(front_end, *asked)
+        self._graph = AudioGraph(session, front, options)
+        self._options, self._asked = options, asked
+        self._reference = AudioReference(
+            source=source,
+            model=str(session.path),
+            model_digest=session.digest,
+            front_end="" if front is None else str(front.path),
+            front_end_digest="" if front is None else front.digest,
+            options=options,
+        )
+
+    @classmethod
+    def _made(cls, *parts: Any) -> AudioEncoder:
+        encoder = cls.__new__(cls)
+        encoder._set_up(*parts)
+        return encoder
+
+    @classmethod
+    def open(
+        cls,
+        source: str | os.PathLike[str],
+        device: str = "cpu",
+        num_threads: int | None = None,
+    ) -> AudioEncoder:
+        """Open a model folder, or a model that `recengine fetch` knows by name.
+
+        Parameters
+        ----------
+        source : path or str
+            A folder with ``model.onnx`` (or ``onnx/model.onnx``), ``front_end.onnx`` beside it
+            where there is one, and ``audio.json``: an object of the options of `AudioEncoder`,
+            ``window`` and ``hop`` among them. Or a folder with openWakeWord's
+            ``melspectrogram.onnx`` and ``embedding_model.onnx``. Or a name such as
+            "speech-embedding", downloaded on first use. A folder goes before a name.
+        device, num_threads
+            As of `AudioEncoder`.
+
+        Returns
+        -------
+        AudioEncoder
+
+        Raises
+        ------
+        FileNotFoundError
+            If `source` is neither, or the folder lacks a file.
+        FetchError
+            If the model can be neither found in the cache nor downloaded.
+        BundleError
+            If ``audio.json`` is damaged.
+        """
+        folder, name = resolve(source)
+        model, front_end = find_audio_files(folder)
+        options = read_audio_options(folder)
+        return cls._made(model, front_end, options, (device, num_threads), name)
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._graph.dim
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda:N"."""
+        return self._graph.model.device
+
+    @property
+    def reason(self) -> str:
+        """Why it runs there."""
+        return self._graph.model.reason
+
+    @property
+    def options(self) -> AudioOptions:
+        """Window, hop, rate, scales and normalisation."""
+        return self._options
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that makes the vectors: the graphs and the options."""
+        return self._reference.digest
+
+    @overload
+    def encode(
+        self,
+        sounds: Iterable[Sound],
+        batch_size: int = 64,
+        progress: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> Float32Array: ...
+    @overload
+    def encode(
+        self,
+        sounds: Iterable[Sound],
+        batch_size: int = 64,
+        progress: bool = False,
+        *,
+        on_error: Literal["skip"],
+    ) -> EncodedSounds: ...
+    def encode(
+        self,
+        sounds: Iterable[Sound],
+        batch_size: int = 64,
+        progress: bool = False,
+        on_error: str = "raise",
+    ) -> Float32Array | EncodedSounds:
+        """Encode sounds.
+
+        Parameters
+        ----------
+        sounds : iterable of path, bytes or (samples, rate)
+            Files or their content in any format of libsndfile (WAV, FLAC, OGG, MP3, AIFF, ...), or
+            samples (n,) or (n, channels) with their rate in Hz: floating with full scale 1, or
+            uint8, int8, int16 or int32. Channels are averaged. Taken one after the other: a
+            generator need not hold them.
+        batch_size : int
+            The most windows of a run of the model; windows of several sounds share one.
+        progress : bool
+            Show a progress bar on standard error, counted in sounds.
+        on_error : {"raise", "skip"}
+            What to do about a sound that cannot be encoded.
+
+        Returns
+        -------
+        ndarray (n, dim), float32
+            In the order of `sounds`. With ``on_error="skip"`` an `EncodedSounds` (vectors, kept,
+            skipped): the rows that there are, whose they are, and what was wrong with the others.
+
+        Raises
+        ------
+        SoundError
+            If a sound is damaged, empty, silent (all its samples are equal), not finite, or far
+            beyond full scale, or if the graph gives NaN or infinity for it.
+        OSError
+            If a file cannot be opened: `FileNotFoundError` where there is none.
+        TypeError
+            If an entry is no sound at all; also under ``on_error="skip"``.
+
+        Notes
+        -----
+        Window i begins at sample i * hop; there are 1 + ceil(max(0, n - window) / hop) of them, so
+        that every sample is heard. The last may end in zeros, and counts in the mean by the share
+        of it that is sound. A sound shorter than one window is followed by such zeros.
+
+        A vector depends on its own sound alone: the front end runs on stretches of one sound
+        (about 6 s, counted from its start), because such graphs cut at a floor below the loudest
+        place *of the run*; the model runs on windows of several. Batch mates change no more than
+        the rounding of a float graph, and no more than 1e-5 in the models tested here.
+
+        Memory is bounded whatever the length of a sound: 65,536 frames of the file, two stretches
+        and one batch. A WAV, AIFF or OGG file that was cut short reads like a shorter one.
+        """
+        batch_size = as_count("batch_size", batch_size, minimum=1)
+        as_choice("on_error", on_error, ("raise", "skip"))
+        if isinstance(sounds, str | bytes | bytearray | memoryview | os.PathLike):
+            raise TypeError(
+                f"sounds must be a sequence of sounds, got one {type(sounds).__name__}: pass "
+                "[sound], or use encode_query"
+            )
+        strict = on_error == "raise"
+        found = self._encoded(sounds, batch_size, "sounds[{}]", shown=progress, strict=strict)
+        return found.vectors if strict else found
+
+    def encode_query(self, sound: Sound) -> Float32Array:
+        """Encode one sound, alone in its batches.
+
+        Parameters
+        ----------
+        sound : path, bytes or (samples, rate)
+            As of `encode`.
+
+        Returns
+        -------
+        ndarray (dim,), float32
+            The same bits whatever else is being encoded.
+        """
+        found = self._encoded([sound], QUERY_WINDOWS, "sound", shown=False, strict=True)
+        vector: Float32Array = found.vectors[0]
+        return vector
+
+    def _encoded(
+        self, sounds: Iterable[Sound], batch_size: int, label: str, *, shown: bool, strict: bool
+    ) -> EncodedSounds:
+        means = SoundMeans(self._graph, batch_size)
+        total = operator.length_hint(sounds) or None
+        with progress_bar("encoding", total, shown=shown) as advance:
+            for index, sound in enumerate(sounds):
+                name = described(label.format(index), sound)
+                check_kind(name, sound)
+                means.begin(name)
+                try:
+                    for stretch in self._heard(name, sound):
+                        means.add(stretch)
+                except (SoundError, OSError) as error:
+                    if strict:
+                        raise
+                    named = isinstance(error, SoundError)
+                    means.skip(str(error) if named else f"{name}: {error}")
+                advance(1)
+            found = means.finish()
+        if strict and found.skipped:
+            raise SoundError(found.skipped[0].reason)
+        if self._options.normalize:
+            found = found._replace(vectors=normalized(found.vectors))
+        return found
+
+    def _heard(self, name: str, sound: Sound) -> Iterator[Stretch]:
+        options = self._options
+        blocks = mono_blocks(name, sound, options.sample_rate)
+        return stretches(blocks, options.window, options.hop, self._graph.stretch)
+
+    def reference(self) -> dict[str, Any]:
+        """Return what finds this encoder again, as JSON values: paths, digests and options.
+
+        Device and thread count are not in it: they belong to the machine that runs the encoder.
+        """
+        return self._reference.to_json()
+
+    @classmethod
+    def from_reference(
+        cls,
+        reference: Mapping[str, Any],
+        device: str = "cpu",
+        num_threads: int | None = None,
+    ) -> AudioEncoder:
+        """Open the encoder that `reference` describes.
+
+        Parameters
+        ----------
+        reference : mapping
+            From `reference`. Where its paths are gone and it came from a fetched name, the files
+            are fetched by that name.
+        device, num_threads
+            As of `AudioEncoder`.
+
+        Returns
+        -------
+        AudioEncoder
+            With the same `digest`.
+
+        Raises
+        ------
+        BundleError
+            If a file is not the one that was referred to, or the reference is damaged.
+        FileNotFoundError, FetchError
+            If a file is gone, and cannot be fetched.
+        """
+        found = AudioReference.from_json(reference)
+        model, front_end = found.files()
+        return cls._made(model, front_end, found.options, (device, num_threads), found.source)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return AudioEncoder.from_reference, (self.reference(), *self._asked)
+
+    def __repr__(self) -> str:
+        path = str(self._graph.model.path)
+        return f"AudioEncoder({path!r}, device={self.device!r}, dim={self.dim})"
