@@ -73,7 +73,7 @@ def checked_text(name: str, text: Any) -> str:
         raise TypeError(f"{name} must be a str, got {type(text).__name__}")
     try:
         text.encode()
-    except UnicodeSoundError as error:
+    except UnicodeEncodeError as error:
         raise ValueError(f"{name} must be valid Unicode: {error}") from None
     return text
 

@@ -26,7 +26,13 @@ def run_example(name: str, *arguments: str, folder: Path) -> str:
 
 def test_every_example_is_tested_and_short() -> None:
     programs = sorted(path.name for path in EXAMPLES.glob("*.py"))
-    assert programs == ["new_users.py", "quickstart.py", "search_images.py", "text_search.py"]
+    assert programs == [
+        "new_users.py",
+        "quickstart.py",
+        "search_audio.py",
+        "search_images.py",
+        "text_search.py",
+    ]
     for name in programs:
         assert (EXAMPLES / name).read_text().count("\n") < 120
 
@@ -56,7 +62,7 @@ def test_text_search(tmp_path: Path, minilm_folder: Path) -> None:
 
 
 def test_search_images(tmp_path: Path, lite0_folder: Path, pictures_folder: Path) -> None:
-    printed = run_example("search_images.py", folder=tmp_path)
+    printed = run_example("search_audio.py", "search_images.py", folder=tmp_path)
     blocks = printed.split("\n\n")
     assert blocks[0].startswith("7 pictures in ")
     assert len(blocks) == 8
@@ -66,6 +72,19 @@ def test_search_images(tmp_path: Path, lite0_folder: Path, pictures_folder: Path
     cat = pictures_folder / "cat.jpg"
     shutil.copy(cat, tmp_path / "one.jpg")
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    printed = run_example("search_images.py", str(tmp_path), str(cat), folder=tmp_path)
+    printed = run_example(
+        "search_audio.py", "search_images.py", str(tmp_path), str(cat), folder=tmp_path
+    )
     assert printed.startswith("1 pictures in ")
     assert "1.000 one.jpg" in printed
+
+
+def test_search_audio(tmp_path: Path, speech_folder: Path) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    printed = run_example("search_audio.py", str(broken), folder=tmp_path)
+    assert "14 of 14 sounds are found again 20 dB softer" in printed
+    assert "14 of 14 sounds are found again 3 % higher and faster" in printed
+    assert "9 of 9 sounds are found again spoken by a higher voice" in printed
+    assert "12 of 14 sounds are found again with noise" in printed
+    assert "like word ai: word ei" in printed
