@@ -62,7 +62,7 @@ def test_text_search(tmp_path: Path, minilm_folder: Path) -> None:
 
 
 def test_search_images(tmp_path: Path, lite0_folder: Path, pictures_folder: Path) -> None:
-    printed = run_example("search_audio.py", "search_images.py", folder=tmp_path)
+    printed = run_example("search_images.py", folder=tmp_path)
     blocks = printed.split("\n\n")
     assert blocks[0].startswith("7 pictures in ")
     assert len(blocks) == 8
@@ -72,9 +72,7 @@ def test_search_images(tmp_path: Path, lite0_folder: Path, pictures_folder: Path
     cat = pictures_folder / "cat.jpg"
     shutil.copy(cat, tmp_path / "one.jpg")
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    printed = run_example(
-        "search_audio.py", "search_images.py", str(tmp_path), str(cat), folder=tmp_path
-    )
+    printed = run_example("search_images.py", str(tmp_path), str(cat), folder=tmp_path)
     assert printed.startswith("1 pictures in ")
     assert "1.000 one.jpg" in printed
 

@@ -149,8 +149,9 @@ def test_one_sound_in_every_format_is_one_vector(speech: AudioEncoder, sounds: A
     paths = sorted(path for path in PLUCKS.iterdir() if path.stem.startswith("pluck"))
     plucks = speech.encode(paths)
     assert len(plucks) > 3
-    assert (plucks @ plucks.T).min() > 0.999
-    assert (plucks @ speech.encode(sounds).T).max() < 0.95
+    alike = (plucks @ plucks.T).min()
+    assert alike > 0.999
+    assert (plucks @ speech.encode(sounds).T).max() < alike - 0.01
 
 
 @pytest.mark.slow
