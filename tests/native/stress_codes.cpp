@@ -181,8 +181,9 @@ void check_level_hits(const Kernels& level, int64_t n_queries, bool rare) {
   for (int64_t q = 0; q < n_queries; ++q) {
     uint32_t want = 0;
     for (int64_t r = 0; r < kPanelRows; ++r) {
-      const double left = raw[q * kPanelRows + r] - in.offset[q] + double{in.delta[q]} * bounds[0] +
-                          double{in.epsilon[q]} * bounds[1] + double{in.zeta[q]} * bounds[2];
+      const double left = static_cast<double>(raw[q * kPanelRows + r]) - in.offset[q] +
+                          double{in.delta[q]} * bounds[0] + double{in.epsilon[q]} * bounds[1] +
+                          double{in.zeta[q]} * bounds[2];
       if (!(left <= double{in.alpha[q]} * bounds[2])) want |= uint32_t{1} << r;
     }
     wanted_any |= want != 0;
