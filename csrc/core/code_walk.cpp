@@ -8,7 +8,6 @@ namespace recengine {
 namespace {
 
 constexpr int64_t kAhead = 8192;
-alignas(64) constexpr float kNoBias[kPanelRows] = {};
 constexpr int64_t kLongestLevel = 4096;  // pairs whose sums, of 255 * 127 a dim, stay below 2^30
 
 // Whether one integer a query tests all rows of the panel.
@@ -40,8 +39,8 @@ int64_t next_hit(const Kernels& kernels, const CodeWalk& walk, int64_t first, in
     const auto* facts = reinterpret_cast<const PanelFacts*>(high + bytes);
     const float* boost =
         walk.boost == nullptr ? nullptr : walk.boost + (panel - walk.boost_first) * kPanelRows;
-    const float* bias = walk.rows_inside ? kNoBias : facts->bias;
-    const CodePanel items{facts->inverse_step, bias, facts->bounds[grid], boost};
+    const CodePanel items{facts->inverse_step, bias_of(*facts, walk.rows_inside),
+                          facts->bounds[grid], boost};
     prefetch_facts(high + bytes);
     const bool level = is_level(walk, items.bounds);
     if (level) code_limits(items, *walk.queries, limits);

@@ -7,8 +7,6 @@
 
 namespace recengine {
 
-alignas(64) inline constexpr float kNoBias[kPanelRows] = {};
-
 // post: step[r] = 1 / inverse[r].
 inline void invert_steps(const float* inverse, float* step) {
   for (int64_t r = 0; r < kPanelRows; ++r) step[r] = 1.0F / inverse[r];

@@ -25,6 +25,13 @@ struct PanelFacts {
 };
 static_assert(sizeof(PanelFacts) % 64 == 0, "panels start at cache lines");
 
+alignas(64) inline constexpr float kNoBias[kPanelRows] = {};
+
+// The bias of a panel's rows, wherever its place in the facts names rows instead.
+inline const float* bias_of(const PanelFacts& facts, bool rows_inside) {
+  return rows_inside ? kNoBias : facts.bias;
+}
+
 // Places in PanelFacts::bounds: of all rows of a panel.
 enum PanelBound {
   kMaxResidual,  // >= |z - s c| / s

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from recengine._errors import BundleError
 from recengine._validation import as_count, as_real
 from recengine.encoders.folder import MODELS, resolve
+from recengine.encoders.reference import Reference
 from recengine.runtime import check_digest, file_digest
 
-KIND = "audio"
 CONFIG, FRONT_END = "audio.json", "front_end.onnx"
 OPEN_WAKE_WORD = ("embedding_model.onnx", "melspectrogram.onnx")
 
@@ -87,13 +85,11 @@ def read_audio_options(folder: Path) -> AudioOptions:
 
 
 @dataclass(frozen=True)
-class AudioReference:
+class AudioReference(Reference):
     """The files and options of an `AudioEncoder`.
 
     Attributes
     ----------
-    source : str
-        The fetched name it was opened by; empty for plain paths.
     model, front_end : str
         Absolute paths; `front_end` is empty where there is none.
     model_digest, front_end_digest : str
@@ -101,42 +97,13 @@ class AudioReference:
     options : AudioOptions
     """
 
-    source: str
+    kind: ClassVar[str] = "audio"
+    options_type: ClassVar[type[Any]] = AudioOptions
     model: str
     model_digest: str
     front_end: str
     front_end_digest: str
     options: AudioOptions
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all that makes the vectors: files and options, not where they lie."""
-        made_of = (self.model_digest, self.front_end_digest, asdict(self.options))
-        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {"kind": KIND, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, reference: Mapping[str, Any]) -> AudioReference:
-        """Read what `to_json` wrote.
-
-        Raises
-        ------
-        BundleError
-            If it is not that.
-        """
-        fields = dict(reference)
-        try:
-            if fields.pop("kind") != KIND:
-                raise BundleError(f"kind must be {KIND!r}, got {reference['kind']!r}")
-            options = AudioOptions(**fields.pop("options"))
-            if wrong := [name for name, value in fields.items() if not isinstance(value, str)]:
-                raise TypeError(f"{wrong[0]} must be a str")
-            return cls(**fields, options=options)
-        except (KeyError, TypeError) as error:
-            raise BundleError(f"reference is not one of an audio encoder: {error!r}") from error
 
     def files(self) -> tuple[Path, Path | None]:
         """Return the paths of (model, front end or None), there and with the right content.

@@ -1,4 +1,4 @@
-"""How a text encoder is found again: paths, digests and options, as JSON values."""
+"""How an encoder is found again: paths, digests and options, as JSON values."""
 
 from __future__ import annotations
 
@@ -7,49 +7,43 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 from recengine._errors import BundleError
 from recengine.encoders.folder import TextOptions, find_files, resolve
 from recengine.runtime import check_digest, file_digest
 
-KIND = "text"
-
 
 @dataclass(frozen=True)
-class TextReference:
-    """The files and options of a `TextEncoder`.
+class Reference:
+    """What kinds of encoders have in common: strings, one field of options, and how they travel.
+
+    A kind adds its own fields: paths, their digests in fields that end in ``_digest``, `options`.
 
     Attributes
     ----------
     source : str
         The fetched name it was opened by; empty for plain paths.
-    model, tokenizer : str
-        Absolute paths.
-    model_digest, tokenizer_digest : str
-        SHA-256, hexadecimal.
-    options : TextOptions
     """
 
+    kind: ClassVar[str]
+    options_type: ClassVar[type[Any]]
     source: str
-    model: str
-    model_digest: str
-    tokenizer: str
-    tokenizer_digest: str
-    options: TextOptions
 
     @property
     def digest(self) -> str:
         """SHA-256 over all that makes the vectors: files and options, not where they lie."""
-        made_of = (self.model_digest, self.tokenizer_digest, asdict(self.options))
+        fields = asdict(self)
+        digests = [value for name, value in fields.items() if name.endswith("_digest")]
+        made_of = (*digests, fields["options"])
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"kind": KIND, **asdict(self)}
+        return {"kind": self.kind, **asdict(self)}
 
     @classmethod
-    def from_json(cls, reference: Mapping[str, Any]) -> TextReference:
+    def from_json(cls, reference: Mapping[str, Any]) -> Self:
         """Read what `to_json` wrote.
 
         Raises
@@ -59,14 +53,36 @@ class TextReference:
         """
         fields = dict(reference)
         try:
-            if fields.pop("kind") != KIND:
-                raise BundleError(f"kind must be {KIND!r}, got {reference['kind']!r}")
-            options = TextOptions(**fields.pop("options"))
+            if fields.pop("kind") != cls.kind:
+                raise BundleError(f"kind must be {cls.kind!r}, got {reference['kind']!r}")
+            options = cls.options_type(**fields.pop("options"))
             if wrong := [name for name, value in fields.items() if not isinstance(value, str)]:
                 raise TypeError(f"{wrong[0]} must be a str")
-            return cls(**fields, options=options)
+            return cls(**fields | {"options": options})
         except (KeyError, TypeError) as error:
-            raise BundleError(f"reference is not one of a text encoder: {error!r}") from error
+            raise BundleError(f"reference is no {cls.kind} encoder's: {error!r}") from error
+
+
+@dataclass(frozen=True)
+class TextReference(Reference):
+    """The files and options of a `TextEncoder`.
+
+    Attributes
+    ----------
+    model, tokenizer : str
+        Absolute paths.
+    model_digest, tokenizer_digest : str
+        SHA-256, hexadecimal.
+    options : TextOptions
+    """
+
+    kind: ClassVar[str] = "text"
+    options_type: ClassVar[type[Any]] = TextOptions
+    model: str
+    model_digest: str
+    tokenizer: str
+    tokenizer_digest: str
+    options: TextOptions
 
     def files(self) -> tuple[Path, Path]:
         """Return the paths of (model, tokenizer), there and with the right content.

@@ -1,10 +1,11 @@
 """A chunk of queries in codes, and what each of them has met so far."""
 
+from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t
 from libcpp.pair cimport pair
 
-from recengine.retrieval._kernels cimport CodeQueries
-from recengine.retrieval._plan cimport Plan, Query
+from recengine.retrieval._kernels cimport CodeQueries, PanelFacts, bias_of, kPanelRows
+from recengine.retrieval._plan cimport Plan, Query, facts_of
 
 
 cdef enum:
@@ -75,3 +76,28 @@ cdef void raise_limit(const Plan* plan, CodeChunk* chunk, int64_t q) noexcept no
 cdef double below_ties(const Plan* plan, const CodeQuery* coded, double bound) noexcept nogil
 cdef void set_grid(CodeChunk* chunk, bint coarse) noexcept nogil
 cdef void seat(CodeChunk* chunk, int64_t n_seated) noexcept nogil
+
+# Between centre - slack and centre + slack lies what an item can score, less its boost: in steps of
+# its codes, in alpha's terms times `step`.
+cdef struct Bound:
+    double centre
+    double slack
+    double step
+
+
+cdef inline Bound bound_of(const Plan* plan, const CodeQuery* coded, bint coarse, int64_t slot,
+                           double raw) noexcept nogil:
+    """The bound of the item in `slot` by the sum of its codes, in float64."""
+    cdef const Coefficients* own = &coded.own
+    cdef const PanelFacts* facts = facts_of(plan, slot)
+    cdef const float* bounds = facts.bounds[1 if coarse else 0]
+    cdef int64_t r = slot % kPanelRows
+    cdef double bias = bias_of(facts[0], plan.codes.rows_inside)[r]
+    cdef double inverse = facts.inverse_step[r]
+    cdef Bound bound
+    bound.step = 1.0 / inverse
+    bound.centre = raw - own.offset - coded.margin + bias * own.beta
+    bound.slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
+                   + <double>own.zeta * inverse + <double>own.eta * fabs(bias)
+                   + coded.margin)
+    return bound

@@ -56,10 +56,11 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libcpp.algorithm cimport nth_element, push_heap
 
 from recengine.retrieval._code_queries cimport (
+    Bound,
     CodeChunk,
     CodeQuery,
-    Coefficients,
     Found,
+    bound_of,
     raise_limit,
     seat,
     set_floor,
@@ -67,7 +68,6 @@ from recengine.retrieval._code_queries cimport (
 from recengine.retrieval._kernels cimport (
     COSINE,
     CodeWalk,
-    PanelFacts,
     kPanelRows,
     kTileQueries,
 )
@@ -78,7 +78,6 @@ from recengine.retrieval._plan cimport (
     any_allowed,
     boost_of_item,
     decide_item,
-    facts_of,
     holds_copies,
     item_of_slot,
     row_of_item,
@@ -245,16 +244,8 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
                int64_t item, double raw, double boost, int64_t* n_scored) noexcept nogil:
     """Test an item with its own bounds, in float64; keep it and its lower bound if it survives."""
     cdef CodeQuery* coded = chunk.queries + q
-    cdef const Coefficients* own = &coded.own
-    cdef const PanelFacts* facts = facts_of(plan, slot)
-    cdef const float* bounds = facts.bounds[1 if chunk.coarse else 0]
-    cdef double bias = 0.0 if plan.codes.rows_inside else facts.bias[slot % kPanelRows], lower
-    cdef double inverse = facts.inverse_step[slot % kPanelRows], step = 1.0 / inverse
-    cdef double centre = raw - own.offset - coded.margin + bias * own.beta
-    cdef double slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
-                         + <double>own.zeta * inverse + <double>own.eta * fabs(bias)
-                         + coded.margin)
-    cdef double upper = (centre + slack) * step + boost * own.gamma
+    cdef Bound bound = bound_of(plan, coded, chunk.coarse, slot, raw)
+    cdef double upper = (bound.centre + bound.slack) * bound.step + boost * coded.own.gamma, lower
     if upper <= coded.alpha:
         return
     if plan.filters and not any_allowed(plan, queries + q, item):
@@ -267,7 +258,7 @@ cdef void meet(const Plan* plan, CodeChunk* chunk, Query* queries, int64_t q, in
     coded.n_found += 1
     if plan.bias != NULL and holds_copies(plan, item):
         return  # the boost is that of one of the copies, which may be filtered
-    lower = (centre - slack) * step + boost * own.gamma
+    lower = (bound.centre - bound.slack) * bound.step + boost * coded.own.gamma
     if coded.n_lower == plan.k:
         if -lower >= coded.lower[0]:
             return

@@ -146,6 +146,7 @@ cdef extern from "core/quantize.h" namespace "recengine" nogil:
         int32_t rows[32]
         float bounds[2][8]
 
+    const float* bias_of(const PanelFacts& facts, cbool rows_inside)
     int64_t code_pairs(int64_t dim)
     int64_t high_stride(int64_t pairs)
 

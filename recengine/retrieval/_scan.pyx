@@ -118,6 +118,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     """Walk the task's rows, block by block."""
     cdef int64_t start = (task % plan.n_parts) * plan.part_size, first = start, seeded = start
     cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, n_hits, share
+    cdef int64_t to_seed = start + seed_rows(plan, end - start)
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
     cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
     cdef Report* report = plan.reports + task
@@ -138,8 +139,8 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 plan.native.now_ns() >= plan.deadline_ns):
             report.state = 1
             break
-        if seeded == start and seed_rows(plan, end - start) != 0:
-            seeded = start + seed_rows(plan, end - start)
+        if seeded < to_seed:
+            seeded = to_seed
             if not seed_limits(plan, codes, start, seeded):
                 report.state = 2
                 return

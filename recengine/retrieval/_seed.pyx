@@ -11,20 +11,20 @@ its panel need not be exact. Under filters too few of
 them may be had for this to pay.
 """
 
-from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libcpp.algorithm cimport nth_element
 
 from recengine.retrieval._code_queries cimport (
+    Bound,
     CodeChunk,
     CodeQuery,
-    Coefficients,
     Found,
     below_ties,
+    bound_of,
     raise_limit,
 )
 from recengine.retrieval._kernels cimport (
-    PanelFacts,
+    bias_of,
     kPanelBytes,
     kPanelRows,
     kTileQueries,
@@ -34,7 +34,6 @@ from recengine.retrieval._plan cimport Plan, facts_of, take
 
 cdef extern from "core/panel_best.h" namespace "recengine" nogil:
     void invert_steps(const float* inverse, float* step)
-    const float* NO_BIAS "recengine::kNoBias"
     float panel_best(const int32_t* raw, const float* step, const float* bias, float offset,
                      float beta, float* scores)
 
@@ -45,24 +44,6 @@ cdef struct Seeds:
     int32_t* raw          # [n_panels][12][32]
     float* scores         # [n_panels][32]
     Found* best           # [n_panels] of a query: (- score, panel)
-
-
-cdef inline const float* bias_of(const Plan* plan, int64_t panel) noexcept nogil:
-    return NO_BIAS if plan.codes.rows_inside else facts_of(plan, panel * kPanelRows).bias
-
-
-cdef double lower_bound(const Plan* plan, const CodeQuery* coded, int64_t panel, int64_t r,
-                        double raw) noexcept nogil:
-    """As `_code_scan.meet` has it, on the fine grid, without a boost."""
-    cdef const Coefficients* own = &coded.own
-    cdef const PanelFacts* facts = facts_of(plan, panel * kPanelRows)
-    cdef const float* bounds = facts.bounds[0]
-    cdef double bias = bias_of(plan, panel)[r], inverse = facts.inverse_step[r]
-    cdef double centre = raw - own.offset - coded.margin + bias * own.beta
-    cdef double slack = (<double>own.delta * bounds[0] + <double>own.epsilon * bounds[1]
-                         + <double>own.zeta * inverse + <double>own.eta * fabs(bias)
-                         + coded.margin)
-    return (centre - slack) / inverse
 
 
 cdef int64_t place_of_best(const float* scores, float best) noexcept nogil:
@@ -77,18 +58,23 @@ cdef void seed_query(const Plan* plan, CodeChunk* chunk, int64_t q, const int32_
     """`raw` is that of the query in the first panel; the next ones follow, a tile apart."""
     cdef CodeQuery* coded = chunk.queries + q
     cdef int64_t i, r, panel, tile = kTileQueries * kPanelRows
-    cdef double lowest = coded.highest, bound
+    cdef double lowest = coded.highest, least
+    cdef const float* bias
+    cdef Bound bound
     for i in range(seeds.n_panels):
+        bias = bias_of(facts_of(plan, (seeds.panel + i) * kPanelRows)[0], plan.codes.rows_inside)
         seeds.best[i].first = -panel_best(
-            raw + i * tile, seeds.step + i * kPanelRows, bias_of(plan, seeds.panel + i),
-            coded.own.offset, coded.own.beta, seeds.scores + i * kPanelRows)
+            raw + i * tile, seeds.step + i * kPanelRows, bias, coded.own.offset, coded.own.beta,
+            seeds.scores + i * kPanelRows)
         seeds.best[i].second = i
     nth_element(seeds.best, seeds.best + plan.k, seeds.best + seeds.n_panels)
     for i in range(plan.k):
         panel = seeds.best[i].second
         r = place_of_best(seeds.scores + panel * kPanelRows, -<float>seeds.best[i].first)
-        bound = lower_bound(plan, coded, seeds.panel + panel, r, raw[panel * tile + r])
-        lowest = bound if not bound >= lowest else lowest
+        bound = bound_of(plan, coded, False, (seeds.panel + panel) * kPanelRows + r,
+                         raw[panel * tile + r])
+        least = (bound.centre - bound.slack) * bound.step
+        lowest = least if not least >= lowest else lowest
     if lowest > coded.lowest:
         coded.seed = below_ties(plan, coded, lowest)
         raise_limit(plan, chunk, q)
