@@ -84,7 +84,7 @@ def _there(rows: Int64Array) -> Int64Array:
 
 def with_own_log(now: Generation) -> Generation:
     """Return the same state with a log and a book that nobody else adds to. O(delta dim)."""
-    log = DeltaLog(now.dim, now.base.vectors.dtype, now.n_ordinals)
+    log = DeltaLog(now.dim, now.metric, now.base.vectors.dtype, now.n_ordinals)
     length = _copy_rows(log, now.delta, live_rows(now.delta, now.delta_alive))
     return replace(
         now,
@@ -123,7 +123,7 @@ def rebased(now: Generation, start: Generation, base: Segment, book: IdBook) -> 
     elif now.n_ordinals > start.n_ordinals:
         late = np.arange(start.n_ordinals, now.n_ordinals)
         book = book.added(now.book.names(late, now.n_ordinals), start.n_ordinals)
-    log = DeltaLog(now.dim, now.base.vectors.dtype, now.n_ordinals)
+    log = DeltaLog(now.dim, now.metric, now.base.vectors.dtype, now.n_ordinals)
     rows = live_rows(now.delta, now.delta_alive)
     length = _copy_rows(log, now.delta, rows[rows >= start.delta.n_rows])
     return replace(

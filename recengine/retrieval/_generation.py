@@ -145,7 +145,7 @@ def first_generation(
 
     `ids` and `columns` may cover more ordinals than `base` holds: those of deleted items.
     """
-    log = DeltaLog(base.vectors.shape[1], base.vectors.dtype, len(ids))
+    log = DeltaLog(base.vectors.shape[1], metric, base.vectors.dtype, len(ids))
     return Generation(
         metric=metric,
         book=IdBook(ids),

@@ -37,8 +37,8 @@ from recengine.retrieval._vectors import Vectors
 
 Rebuilt: TypeAlias = tuple[Segment, IdBook]
 
-SMALLEST_DELTA = 2048  # rows; a smaller delta costs a search nothing
-DELTA_SHARE = 32  # of the base, one row in so many, makes a compaction due
+SMALLEST_DELTA = 2048  # rows; a smaller delta costs a search little
+DELTA_SHARE = 16  # of the base, one row in so many, makes a compaction due
 DEAD_SHARE = 4  # and so do this many dead rows of the base
 FORCED = 4  # a writer waits for a compaction at so many times the delta that makes one due
 PATIENCE = 1.0  # seconds that a writer waits for a compaction which may not get to run

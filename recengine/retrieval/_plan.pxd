@@ -35,6 +35,7 @@ cdef struct CodeTable:
     int64_t stride             # of the high plane, in bytes
     const double* mean         # [dim]
     int64_t n_slots
+    int64_t n_rows             # with codes, the first ones; those behind are scanned as they lie
     bint rows_inside           # the row of each slot stands in its panel
     const int32_t* order       # [n_slots] its (first) row, NULL where slots are rows
     const int64_t* members     # [n] the equal rows of each slot, one slot after another; NULL

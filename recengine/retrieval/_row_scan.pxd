@@ -1,4 +1,4 @@
-"""The walk over rows as they lie, where the order of the codes has nothing more to give."""
+"""The walk over rows as they lie: those without codes, or all of them."""
 
 from libc.stdint cimport int64_t
 
@@ -11,3 +11,5 @@ cdef bint leaves_order(const Plan* plan, const CodeChunk* codes, const Query* qu
                        int64_t first, int64_t end) noexcept nogil
 cdef void scan_rows(const Plan* plan, CodeChunk* codes, FloatChunk* floats, Query* queries,
                     Report* report) noexcept nogil
+cdef void scan_uncoded(const Plan* plan, FloatChunk* floats, Query* queries,
+                       Report* report) noexcept nogil

@@ -1,4 +1,4 @@
-"""The walk over rows as they lie, where the order of the codes has nothing more to give.
+"""The walk over rows as they lie: those without codes, and all where the order has nothing to give.
 
 Where codes cannot tell items apart the float32 scan reads the rows themselves, and in an order of
 the codes' own it reads each from another place: at three times the price where a few queries wait
@@ -73,10 +73,22 @@ cdef void give_back(const Plan* plan, Query* query, Entry* kept, int64_t n_kept,
     copy_n(both, query.count, query.heap)
 
 
+cdef bint walk_rows(const Plan* whole, FloatChunk* floats, Query* queries, int64_t first,
+                    int64_t end, Report* report) noexcept nogil:
+    """Scan rows [first, end) as they lie; False where the deadline came first."""
+    while first < end:
+        if whole.deadline_ns != 0 and whole.native.now_ns() >= whole.deadline_ns:
+            report.state = 1
+            return False
+        scan_floats(whole, floats, queries, first, min(end, first + floats.rows), report)
+        first += floats.rows
+    return True
+
+
 cdef void scan_rows(const Plan* plan, CodeChunk* codes, FloatChunk* floats, Query* queries,
                     Report* report) noexcept nogil:
     """Begin anew, in order of the rows."""
-    cdef int64_t q, row = 0
+    cdef int64_t q
     cdef Plan whole = plan[0]
     cdef Entry* kept = <Entry*>take(plan, (codes.n_queries + 2) * plan.k * sizeof(Entry))
     cdef int64_t* n_kept = <int64_t*>take(plan, codes.n_queries * sizeof(int64_t))
@@ -84,15 +96,19 @@ cdef void scan_rows(const Plan* plan, CodeChunk* codes, FloatChunk* floats, Quer
         report.state = 2
         return
     whole.codes = <const CodeTable*>NULL
-    whole.ascending, whole.n_positions = plan.rising, plan.n
+    whole.ascending, whole.n_positions = plan.rising, plan.codes.n_rows
     begin_anew(plan, codes, queries, kept, n_kept)
-    while row < plan.n:
-        if plan.deadline_ns != 0 and plan.native.now_ns() >= plan.deadline_ns:
-            report.state = 1
-            for q in range(codes.n_queries):
-                if queries[q].floor != FLT_MAX:
-                    give_back(plan, queries + q, kept + q * plan.k, n_kept[q],
-                              kept + codes.n_queries * plan.k)
-            return
-        scan_floats(&whole, floats, queries, row, min(plan.n, row + floats.rows), report)
-        row += floats.rows
+    if not walk_rows(&whole, floats, queries, 0, plan.codes.n_rows, report):
+        for q in range(codes.n_queries):
+            if queries[q].floor != FLT_MAX:
+                give_back(plan, queries + q, kept + q * plan.k, n_kept[q],
+                          kept + codes.n_queries * plan.k)
+
+
+cdef void scan_uncoded(const Plan* plan, FloatChunk* floats, Query* queries,
+                       Report* report) noexcept nogil:
+    """Go on with the rows behind those that have codes."""
+    cdef Plan behind = plan[0]
+    behind.codes = <const CodeTable*>NULL
+    behind.ascending, behind.n_positions = plan.rising, plan.n
+    walk_rows(&behind, floats, queries, plan.codes.n_rows, plan.n, report)

@@ -35,7 +35,7 @@ from recengine.retrieval._plan cimport (
     ordinal_of,
     take,
 )
-from recengine.retrieval._row_scan cimport leaves_order, scan_rows
+from recengine.retrieval._row_scan cimport leaves_order, scan_rows, scan_uncoded
 from recengine.retrieval._seed cimport seed_limits, seed_rows
 
 cdef enum:
@@ -113,6 +113,15 @@ cdef int64_t block_rows(int64_t row_bytes) noexcept nogil:
     return max(<int64_t>1, panels) * kPanelRows
 
 
+cdef bint floats_are_open(const Plan* plan, FloatChunk* floats, int64_t q0, int64_t n_queries,
+                          Report* report) noexcept nogil:
+    """Make room for the float32 scan where there is none yet; False if memory is short."""
+    if floats.rows == 0 and not open_floats(plan, floats, q0, n_queries, block_rows(4 * plan.dim)):
+        report.state = 2
+        return False
+    return True
+
+
 cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, FloatChunk* floats,
                int64_t q0, int64_t n_queries) noexcept nogil:
     """Walk the task's rows, block by block."""
@@ -120,7 +129,7 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
     cdef int64_t end = min(plan.n_positions, first + plan.part_size), stop, n_hits, share
     cdef int64_t to_seed = start + seed_rows(plan, end - start)
     cdef int64_t code_rows = block_rows((plan.dim + 3) // 4 * 4)
-    cdef int64_t float_rows = block_rows(4 * plan.dim), by_float = 0, active = n_queries
+    cdef int64_t by_float = 0, active = n_queries
     cdef Report* report = plan.reports + task
     cdef int64_t by_fine = 0, patience = FINE_BLOCKS, debt = -COARSE_CREDIT
     cdef int64_t rows = TRIAL_ROWS, pause = FLOAT_BLOCKS, q
@@ -145,10 +154,9 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
                 report.state = 2
                 return
         if by_float != 0:
-            if floats.rows == 0 and not open_floats(plan, floats, q0, n_queries, float_rows):
-                report.state = 2
+            if not floats_are_open(plan, floats, q0, n_queries, report):
                 return
-            stop = min(end, first + float_rows)
+            stop = min(end, first + floats.rows)
             scan_floats(plan, floats, queries, first, stop, report)
             if plan.codes != NULL:
                 by_float -= 1
@@ -195,6 +203,10 @@ cdef void walk(Plan* plan, int64_t task, Query* queries, CodeChunk* codes, Float
         first = stop
     if plan.codes != NULL:
         report.rescored += settle_codes(plan, codes, queries)
+        if (plan.codes.n_rows < plan.n and report.state == 0
+                and task % plan.n_parts == plan.n_parts - 1
+                and floats_are_open(plan, floats, q0, n_queries, report)):
+            scan_uncoded(plan, floats, queries, report)
 
 
 cdef void scan(void* context, int64_t task) noexcept nogil:

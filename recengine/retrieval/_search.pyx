@@ -64,7 +64,7 @@ def search(api, int metric, const float[:, ::1] queries, vectors,
     min_score : float
         Lower scores are left out.
     codes : dict of `_native.encode`, optional
-        The int8 codes of `vectors`; the scan runs on float32 without them.
+        The int8 codes of `vectors`, or of the first of them; the scan runs on float32 without.
     coarse : bool
         Whether few queries may read the upper four bits of the codes alone, where that pays.
     deadline_ns : int
@@ -283,7 +283,8 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
     cdef const int64_t[::1] members = codes.get("members"), starts = codes.get("starts")
     cdef const float[::1] block_reach = codes.get("block_reach")
     cdef int64_t n_panels
-    table.n_slots = n if order is None else order.shape[0]
+    table.n_rows = codes.get("n_rows", n)
+    table.n_slots = table.n_rows if order is None else order.shape[0]
     table.pairs = code_pairs(dim)
     table.stride = high_stride(table.pairs)
     n_panels = (table.n_slots + kPanelRows - 1) // kPanelRows
@@ -291,7 +292,8 @@ cdef int _fill_codes(CodeTable* table, codes, int64_t n, int64_t dim) except -1:
             or low.shape[0] != n_panels * table.pairs * kPanelBytes or mean.shape[0] != dim
             or (order is not None and codes["rows_inside"])
             or (members is None) != (starts is None) or (starts is not None and order is None)
-            or (members is None and table.n_slots != n)
+            or (members is None and table.n_slots != table.n_rows) or table.n_rows > n
+            or (order is not None and table.n_rows != n)
             or (block_reach is not None and (order is None or block_reach.shape[0] != n_panels))):
         raise ValueError(f"codes must be those of {n} vectors of dim {dim}")
     table.high, table.low, table.mean = &high[0], &low[0], &mean[0]

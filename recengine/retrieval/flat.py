@@ -341,7 +341,7 @@ class FlatIndex:
         O(n dim) time amortised, and n_items / 8 bytes copied a call: the items go into a delta
         that every search reads beside the codes. Searches see all of a call or none. Writers wait
         for each other, readers never. A background thread folds the delta in when it has 2,048
-        rows or 1/32 of the items; at four times that a writer waits for it, so the delta is
+        rows or 1/16 of the items; at four times that a writer waits for it, so the delta is
         bounded by that and what the call itself brings. Ids are kept for good, also deleted ones.
         """
         generation = self._live.generation

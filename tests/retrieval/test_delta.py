@@ -24,7 +24,7 @@ def test_rows_come_one_by_one_as_they_come_together(biased):
     n = 2 * SMALLEST
     bias = None if biased is None else (np.arange(n) == biased).astype(np.float32)
     ordinals, *columns, bias = rows(n, bias)
-    log, length = DeltaLog(DIM, np.dtype(np.float32), 40), 0
+    log, length = DeltaLog(DIM, 1, np.dtype(np.float32), 40), 0
     lengths = []
     for i in range(n):
         one = slice(i, i + 1)
@@ -48,7 +48,7 @@ def test_rows_come_one_by_one_as_they_come_together(biased):
 
 def test_what_readers_get_is_read_only_also_after_the_log_has_grown():
     ordinals, vectors, sq_norms, reach, _ = rows(3 * SMALLEST)
-    log, length = DeltaLog(DIM, np.dtype(np.float32), 100), 0
+    log, length = DeltaLog(DIM, 1, np.dtype(np.float32), 100), 0
     for n in (1, 5, 3 * SMALLEST - 6):
         some = slice(length, length + n)
         parts = (ordinals[some], vectors[some], sq_norms[some], reach[some])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 import recengine as rec
-from recengine.retrieval import _live
+from recengine.retrieval import _delta, _live
 
 DIM = 3
 IDS = st.lists(st.integers(0, 60), max_size=24, unique=True)
@@ -138,7 +138,11 @@ class Updates(RuleBasedStateMachine):
 @pytest.mark.parametrize("is_str", [False, True], ids=["int64", "str"])
 @pytest.mark.parametrize("metric", ["dot", "cosine", "l2"])
 def test_any_program_of_updates_equals_a_dictionary(monkeypatch, metric, is_str, smallest):
-    """With a delta of 3 rows the thread compacts beside nearly every step, at any moment of it."""
+    """With a delta of 3 rows the thread compacts beside nearly every step, at any moment of it.
+
+    One that piles up has codes for most of its rows.
+    """
+    monkeypatch.setattr(_delta, "LEAST_CODED", 4)
     monkeypatch.setattr(_live, "SMALLEST_DELTA", smallest)
     machine = type("Machine", (Updates,), {"metric": metric, "is_str": is_str})
     run_state_machine_as_test(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import recengine as rec
-from recengine.retrieval import _live
+from recengine.retrieval import _delta, _live
 
 N = 400
 
@@ -22,6 +22,7 @@ N = 400
 def test_no_torn_read_and_deleted_ids_are_gone(monkeypatch):
     """A vector is (version, −version, item) thrice: a mixture of two would give itself away."""
     monkeypatch.setattr(_live, "SMALLEST_DELTA", 50)
+    monkeypatch.setattr(_delta, "LEAST_CODED", 7)
     made = np.arange(N, dtype=np.float32)
     start = np.stack([np.ones(N), -np.ones(N), made], axis=1)
     index = rec.FlatIndex(start, metric="dot")
@@ -197,7 +198,7 @@ def test_fork_at_any_moment_of_updates():
         import os, threading
         import numpy as np
         import recengine as rec
-        from recengine.retrieval import _live
+        from recengine.retrieval import _delta, _live
         _live.SMALLEST_DELTA = 30
         index, stop = rec.FlatIndex(np.ones((200, 4)), metric="dot"), threading.Event()
 
@@ -231,6 +232,6 @@ def test_leaving_the_interpreter_while_a_compaction_runs():
         import numpy as np
         import recengine as rec
         index = rec.FlatIndex(np.random.default_rng(0).standard_normal((60_000, 64)))
-        index.upsert(np.arange(3000), np.ones((3000, 64)))
+        index.upsert(np.arange(4000), np.ones((4000, 64)))
         assert index._live._thread is not None
     """)
