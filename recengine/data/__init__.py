@@ -14,7 +14,7 @@ polars, narwhals and SciPy are imported only inside the calls that need them.
 
 from recengine.data._frames import REQUIRED, ROLES, SUFFIXES, MissingColumnError
 from recengine.data.cleaning import CleaningReport, CleaningRules
-from recengine.data.ids import IdMap
+from recengine.data.ids import IdMap, ids_digest
 from recengine.data.interactions import Interactions
 from recengine.data.movielens import MovieLens, load_ml_100k
 from recengine.data.sources import NAMES, SOURCES, Source, cache_dir, fetch
@@ -34,5 +34,6 @@ __all__ = [
     "Source",
     "cache_dir",
     "fetch",
+    "ids_digest",
     "load_ml_100k",
 ]

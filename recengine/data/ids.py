@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any, Literal
 
 import numpy as np
@@ -57,6 +59,11 @@ class IdMap:
     def is_str(self) -> bool:
         """Whether the ids are str; False for an empty map."""
         return self._ids.dtype == object
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the ids in their order, hexadecimal: equal maps have equal ones. O(n)."""
+        return ids_digest(self._ids)
 
     def index(self, item_id: Any) -> int:
         """Return the row number of one id, −1 where it is not here (or of another kind).
@@ -154,6 +161,19 @@ class IdMap:
 
     def __repr__(self) -> str:
         return f"IdMap({len(self)} {'str' if self.is_str else 'int'} ids)"
+
+
+def ids_digest(ids: IdArray) -> str:
+    """Return the SHA-256 over ids in their order, hexadecimal.
+
+    Parameters
+    ----------
+    ids : ndarray (n,), int64 or object holding str
+        As of `IdMap.ids`, or the first of them.
+    """
+    if ids.dtype == object:
+        return hashlib.sha256(b"str" + json.dumps(ids.tolist()).encode()).hexdigest()
+    return hashlib.sha256(b"int" + ids.astype("<i8").tobytes()).hexdigest()
 
 
 def _as_query(ids: Any, *, wants_str: bool | None) -> IdArray:

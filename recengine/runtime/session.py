@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -82,6 +83,8 @@ class Session:
     num_threads : int
     options : RuntimeOptions
     inputs, outputs : tuple of Port
+    metadata : mapping of str to str
+        What the model's ``metadata_props`` say.
 
     Notes
     -----
@@ -115,6 +118,7 @@ class Session:
         made = create(self.path, self._asked[0], self.num_threads, self.options)
         self._native, self.device, self.reason = made.session, made.device, made.reason
         self.inputs, self.outputs = _ports(self.path, made.session)
+        self.metadata = _metadata(self.path, made.session)
         self._calls = calls_of(made, self.options, self.inputs, self.outputs)
         self._warm = False
         self._pid = os.getpid()  # last: it is what tells other threads that all is ready
@@ -237,6 +241,13 @@ def _ports(path: Path, native: Any) -> tuple[tuple[Port, ...], tuple[Port, ...]]
         return described_ports(native.get_inputs()), described_ports(native.get_outputs())
     except UnicodeDecodeError as error:
         raise BundleError(f"{path} names an input or output in no Unicode") from error
+
+
+def _metadata(path: Path, native: Any) -> Mapping[str, str]:
+    try:
+        return MappingProxyType(dict(native.get_modelmeta().custom_metadata_map))
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{path} has metadata in no Unicode") from error
 
 
 def _reopened(path: str, *asked: Any) -> Session:

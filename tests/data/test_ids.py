@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recengine import IdMap
+from recengine.data import ids_digest
 
 INT64 = np.iinfo(np.int64)
 int_ids = st.integers(INT64.min, INT64.max).filter(lambda value: value != -1)
@@ -171,3 +172,10 @@ def test_equality_tells_order_and_kind():
     assert IdMap([1]) != IdMap(["1"])
     assert IdMap([1]) != [1]
     assert repr(IdMap(["a"])) == "IdMap(1 str ids)"
+
+
+def test_digest_tells_ids_their_order_and_kind():
+    maps = [[1, 2], [2, 1], [12], ["1", "2"], ["12"], [1], [], ["ü"]]
+    assert len({IdMap(ids).digest for ids in maps}) == len(maps)
+    assert IdMap(np.array([1, 2], np.uint8)).digest == IdMap([1, 2]).digest
+    assert ids_digest(IdMap(["a", "b", "c"]).ids[:2]) == IdMap(["a", "b"]).digest

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from graphs import port, save, save_sum, save_tower
 from onnx import TensorProto, helper
@@ -40,6 +41,19 @@ def test_session_tells_what_it_is(session: Session, path: Path) -> None:
     assert [str(each) for each in session.inputs] == ["a float32 [n, 3]", "b float32 [n, 3]"]
     assert session.outputs[0].dtype == np.float32
     assert repr(session) == f"Session({str(path)!r}, device='cpu')"
+
+
+def test_session_tells_the_metadata_of_its_model(session: Session) -> None:
+    assert session.metadata == {}
+    model = onnx.load(session.path)
+    helper.set_model_props(model, {"maker": "mälzel", "sizes": "[1, 2]"})
+    onnx.save(model, session.path)
+    assert open_session(session.path).metadata == {"maker": "mälzel", "sizes": "[1, 2]"}
+    model.metadata_props[0].value = "blotted"
+    damaged = model.SerializeToString().replace(b"blotted", b"bl\xfftted")
+    session.path.write_bytes(damaged)
+    with pytest.raises(BundleError, match=r"sum\.onnx"):
+        open_session(session.path)
 
 
 def test_relative_path_survives_a_change_of_folder(
