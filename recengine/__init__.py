@@ -30,7 +30,13 @@ _EXPORTS = {
         "DeadlineError",
     ),
     "recengine.data": ("Interactions", "CleaningReport", "CleaningRules", "IdMap"),
-    "recengine.encoders": ("AudioEncoder", "ImageEncoder", "OnnxEncoder", "TextEncoder"),
+    "recengine.encoders": (
+        "AudioEncoder",
+        "ImageEncoder",
+        "OnnxEncoder",
+        "SequenceEncoder",
+        "TextEncoder",
+    ),
     "recengine.evaluation": ("evaluate", "Evaluation", "metrics"),
     "recengine.factorization": ("ALS",),
     "recengine.retrieval": (

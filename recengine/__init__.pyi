@@ -21,6 +21,7 @@ from recengine.encoders import (
     AudioEncoder as AudioEncoder,
     ImageEncoder as ImageEncoder,
     OnnxEncoder as OnnxEncoder,
+    SequenceEncoder as SequenceEncoder,
     TextEncoder as TextEncoder,
 )
 from recengine.engine import Engine as Engine

@@ -5,6 +5,7 @@ text model needs around its graph: the tokenizer, padding, pooling, normalisatio
 `ImageEncoder` adds what an image model needs: decoding, turning upright, resizing, cropping and
 scaling; `efficientnet` and `state_dict` make the graph of one image model from its weights.
 `AudioEncoder` adds what a sound needs: decoding, one channel, one rate, windows, and their mean.
+`SequenceEncoder` takes histories of items, the newest last, to vectors of users.
 All hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
 settled there; all are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
@@ -17,6 +18,7 @@ An encoder is saved as a *reference*: paths, digests and options, never as weigh
 from recengine.encoders.arrays import OnnxEncoder as OnnxEncoder
 from recengine.encoders.audio import AudioEncoder as AudioEncoder
 from recengine.encoders.image import ImageEncoder as ImageEncoder
+from recengine.encoders.sequence import SequenceEncoder as SequenceEncoder
 from recengine.encoders.text import TextEncoder as TextEncoder
 
-__all__ = ["AudioEncoder", "ImageEncoder", "OnnxEncoder", "TextEncoder"]
+__all__ = ["AudioEncoder", "ImageEncoder", "OnnxEncoder", "SequenceEncoder", "TextEncoder"]
