@@ -36,6 +36,7 @@ _EXPORTS = {
         "OnnxEncoder",
         "SequenceEncoder",
         "TextEncoder",
+        "TwoTower",
     ),
     "recengine.evaluation": ("evaluate", "Evaluation", "metrics"),
     "recengine.factorization": ("ALS",),

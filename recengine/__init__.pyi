@@ -23,6 +23,7 @@ from recengine.encoders import (
     OnnxEncoder as OnnxEncoder,
     SequenceEncoder as SequenceEncoder,
     TextEncoder as TextEncoder,
+    TwoTower as TwoTower,
 )
 from recengine.engine import Engine as Engine
 from recengine.evaluation import (

@@ -6,6 +6,7 @@ text model needs around its graph: the tokenizer, padding, pooling, normalisatio
 scaling; `efficientnet` and `state_dict` make the graph of one image model from its weights.
 `AudioEncoder` adds what a sound needs: decoding, one channel, one rate, windows, and their mean.
 `SequenceEncoder` takes histories of items, the newest last, to vectors of users.
+`TwoTower` holds a user tower and an item tower that say of each other that they are a pair.
 All hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
 settled there; all are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
@@ -20,5 +21,13 @@ from recengine.encoders.audio import AudioEncoder as AudioEncoder
 from recengine.encoders.image import ImageEncoder as ImageEncoder
 from recengine.encoders.sequence import SequenceEncoder as SequenceEncoder
 from recengine.encoders.text import TextEncoder as TextEncoder
+from recengine.encoders.towers import TwoTower as TwoTower
 
-__all__ = ["AudioEncoder", "ImageEncoder", "OnnxEncoder", "SequenceEncoder", "TextEncoder"]
+__all__ = [
+    "AudioEncoder",
+    "ImageEncoder",
+    "OnnxEncoder",
+    "SequenceEncoder",
+    "TextEncoder",
+    "TwoTower",
+]
