@@ -77,7 +77,7 @@ def test_pair_is_known_by_a_partner(tmp_path: Path) -> None:
 
 
 def test_pair_is_known_by_digests(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="nothing says that .* belong together: export them"):
+    with pytest.raises(BundleError, match=r"nothing says that .* belong together: export them"):
         opened(tmp_path)
     digests = opened(tmp_path, {"pair": "7"}, {"pair": "7"}).digests
     assert opened(tmp_path, {"pair": "7"}, {"pair": "7"}, digests=digests).digests == digests
