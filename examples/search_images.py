@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
 import recengine as rec
@@ -26,10 +25,11 @@ def main(folder: Path, queries: list[Path]) -> None:
     """Index the pictures of a folder and search it by other pictures."""
     encoder = rec.ImageEncoder.open("efficientnet-lite0")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-    vectors = encoder.encode(paths, progress=sys.stderr.isatty(), on_error="skip")
-    readable = np.isfinite(vectors).all(axis=1)  # a picture that cannot be read is a row of NaN
-    names = [str(paths[i].relative_to(folder)) for i in np.flatnonzero(readable)]
-    index = rec.FlatIndex(vectors[readable], ids=names)
+    found = encoder.encode(paths, progress=sys.stderr.isatty(), on_error="skip")
+    for skipped in found.skipped:
+        print(skipped.reason, file=sys.stderr)
+    names = [str(paths[i].relative_to(folder)) for i in found.kept]
+    index = rec.FlatIndex(found.vectors, ids=names)
     print(f"{len(index)} pictures in {folder}")
 
     for query in queries:

@@ -142,6 +142,11 @@ class OnnxEncoder:
             If names, shapes or dtypes do not fit, or the graph gives NaN or infinity.
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
+        vectors = self._encoded(arrays, batch_size, progress)
+        return check_finite(f"the output of {self._session.path.name}", vectors)
+
+    def _encoded(self, arrays: Any, batch_size: int, progress: bool = False) -> Float32Array:
+        """Encode, and let NaN and infinity through: the caller sees to them."""
         rows, n_rows = self._rows(arrays)
         fixed = self._fixed_batch()
         step = fixed or batch_size
@@ -159,7 +164,7 @@ class OnnxEncoder:
             if self.dim is None:
                 raise ValueError("arrays must have at least one row: the graph hides its dim")
             return np.empty((0, self.dim), np.float32)
-        return check_finite(f"the output of {self._session.path.name}", np.concatenate(parts))
+        return np.concatenate(parts)
 
     def _rows(self, arrays: Any) -> tuple[dict[str, NDArray[Any]], int]:
         if not isinstance(arrays, Mapping):
@@ -187,5 +192,6 @@ class OnnxEncoder:
                 f"output {name} must be real and (n, dim), got {found.dtype} of {found.shape} "
                 f"for {n_rows} rows"
             )
-        vectors = found[:n_rows].astype(np.float32)
-        return normalized(vectors) if self.normalize else vectors
+        with np.errstate(over="ignore", invalid="ignore"):
+            vectors = found[:n_rows].astype(np.float32)
+            return normalized(vectors) if self.normalize else vectors

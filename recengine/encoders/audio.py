@@ -20,7 +20,8 @@ from recengine.encoders.audio_graph import AudioGraph
 from recengine.encoders.folder import resolve
 from recengine.encoders.pooling import normalized
 from recengine.encoders.progress import progress_bar
-from recengine.encoders.sound_means import EncodedSounds, SoundMeans
+from recengine.encoders.skipping import ON_ERROR, Encoded
+from recengine.encoders.sound_means import SoundMeans
 from recengine.encoders.sounds import Sound, check_kind, described, mono_blocks
 from recengine.encoders.windows import Stretch, stretches
 from recengine.runtime import open_session
@@ -212,14 +213,14 @@ class AudioEncoder:
         progress: bool = False,
         *,
         on_error: Literal["skip"],
-    ) -> EncodedSounds: ...
+    ) -> Encoded: ...
     def encode(
         self,
         sounds: Iterable[Sound],
         batch_size: int = 64,
         progress: bool = False,
         on_error: str = "raise",
-    ) -> Float32Array | EncodedSounds:
+    ) -> Float32Array | Encoded:
         """Encode sounds.
 
         Parameters
@@ -239,7 +240,7 @@ class AudioEncoder:
         Returns
         -------
         ndarray (n, dim), float32
-            In the order of `sounds`. With ``on_error="skip"`` an `EncodedSounds` (vectors, kept,
+            In the order of `sounds`. With ``on_error="skip"`` an `Encoded` (vectors, kept,
             skipped): the rows that there are, whose they are, and what was wrong with the others.
 
         Raises
@@ -267,7 +268,7 @@ class AudioEncoder:
         and one batch. A WAV, AIFF or OGG file that was cut short reads like a shorter one.
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
-        as_choice("on_error", on_error, ("raise", "skip"))
+        as_choice("on_error", on_error, ON_ERROR)
         if isinstance(sounds, str | bytes | bytearray | memoryview | os.PathLike):
             raise TypeError(
                 f"sounds must be a sequence of sounds, got one {type(sounds).__name__}: pass "
@@ -296,7 +297,7 @@ class AudioEncoder:
 
     def _encoded(
         self, sounds: Iterable[Sound], batch_size: int, label: str, *, shown: bool, strict: bool
-    ) -> EncodedSounds:
+    ) -> Encoded:
         means = SoundMeans(self._graph, batch_size)
         total = operator.length_hint(sounds) or None
         with progress_bar("encoding", total, shown=shown) as advance:

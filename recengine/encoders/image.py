@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import asdict
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -20,10 +19,9 @@ from recengine.encoders import efficientnet
 from recengine.encoders.arrays import OnnxEncoder
 from recengine.encoders.folder import resolve
 from recengine.encoders.framing import find_model, framing, is_channels_first, read_arguments
-from recengine.encoders.pixels import Framing, load_pillow, upright
+from recengine.encoders.pixels import Framing, described, load_pillow, upright
 from recengine.encoders.progress import progress_bar
-
-_log = logging.getLogger("recengine")
+from recengine.encoders.skipping import ON_ERROR, Encoded, encoded, not_finite
 
 
 class ImageEncoder:
@@ -170,13 +168,30 @@ class ImageEncoder:
         """SHA-256 over what makes the vectors: the model file, the output and the options."""
         return self._digest
 
+    @overload
+    def encode(
+        self,
+        images: Iterable[Any],
+        batch_size: int = 32,
+        progress: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> Float32Array: ...
+    @overload
+    def encode(
+        self,
+        images: Iterable[Any],
+        batch_size: int = 32,
+        progress: bool = False,
+        *,
+        on_error: Literal["skip"],
+    ) -> Encoded: ...
     def encode(
         self,
         images: Iterable[Any],
         batch_size: int = 32,
         progress: bool = False,
         on_error: str = "raise",
-    ) -> Float32Array:
+    ) -> Float32Array | Encoded:
         """Encode images.
 
         Parameters
@@ -189,19 +204,19 @@ class ImageEncoder:
         progress : bool
             Show a progress bar on standard error.
         on_error : {"raise", "skip"}
-            What an image that cannot be read does: raise, or leave a row of NaN, which no index
-            accepts, and a warning with its number, name and reason in the log ``recengine``.
+            What to do about an image that cannot be encoded.
 
         Returns
         -------
         ndarray (n, dim), float32
-            In the order of `images`.
+            In the order of `images`. With ``on_error="skip"`` an `Encoded` (vectors, kept,
+            skipped): the rows that there are, whose they are, and what was wrong with the others.
 
         Raises
         ------
         ImageError
             If an image is damaged, cut short, of no known format or of more than 89 million
-            pixels, and `on_error` is "raise".
+            pixels, or if the graph gives NaN or infinity for it.
         TypeError
             If `images` is one image, or an entry is of another type; also under "skip".
 
@@ -213,15 +228,17 @@ class ImageEncoder:
         up to rounding (1e-5 in our tests).
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
-        as_choice("on_error", on_error, ("raise", "skip"))
+        as_choice("on_error", on_error, ON_ERROR)
         parts, start = [np.empty((0, self.dim), np.float32)], 0
+        skipped: dict[int, str] = {}
         total = len(images) if isinstance(images, Sized) else None
         with progress_bar("encoding", total, shown=progress) as advance:
             for batch in _batches(self._checked(images), batch_size):
-                parts.append(self._batch(batch, start, on_error))
+                parts.append(self._batch(batch, start, skipped, strict=on_error == "raise"))
                 start += len(batch)
                 advance(len(batch))
-        return np.concatenate(parts)
+        vectors = np.concatenate(parts)
+        return vectors if on_error == "raise" else encoded(vectors, skipped)
 
     def encode_query(self, image: Any) -> Float32Array:
         """Encode one image, alone in its batch.
@@ -236,6 +253,8 @@ class ImageEncoder:
         """
         pixels = self._framing.pixels(upright(image, "image"))
         vector: Float32Array = self._vectors(pixels[None])[0]
+        if not np.isfinite(vector).all():
+            raise ImageError(f"{described('image', image)} makes {self._name} give NaN or infinity")
         return vector
 
     def _checked(self, images: Iterable[Any]) -> Iterable[Any]:
@@ -247,21 +266,29 @@ class ImageEncoder:
             )
         return images
 
-    def _batch(self, batch: list[Any], start: int, on_error: str) -> Float32Array:
-        vectors = np.full((len(batch), self.dim), np.nan, np.float32)
+    def _batch(
+        self, batch: list[Any], start: int, skipped: dict[int, str], *, strict: bool
+    ) -> Float32Array:
+        """Return a row for each image, zeros for one that is put into `skipped`."""
+        vectors = np.zeros((len(batch), self.dim), np.float32)
         kept, pixels = [], []
-        for offset, image in enumerate(batch):
+        for number, image in enumerate(batch, start):
             try:
-                picture = upright(image, f"images[{start + offset}]")
+                picture = upright(image, f"images[{number}]")
             except ImageError as error:
-                if on_error == "raise":
+                if strict:
                     raise
-                _log.warning("%s; its row is NaN", error)
+                skipped[number] = str(error)
                 continue
-            kept.append(offset)
+            kept.append(number - start)
             pixels.append(self._framing.pixels(picture))
         if kept:
             vectors[kept] = self._vectors(np.stack(pixels))
+        for row in not_finite(vectors).tolist():
+            reason = f"{described(f'images[{start + row}]', batch[row])} makes {self._name} give "
+            skipped[start + row] = f"{reason}NaN or infinity"
+            if strict:
+                raise ImageError(skipped[start + row])
         return vectors
 
     def _vectors(self, pixels: Any) -> Float32Array:
@@ -270,7 +297,11 @@ class ImageEncoder:
             pixels = self._framing.scaled(pixels).astype(port.dtype)
         if self._channels_first:
             pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        return self._graph.encode(pixels, batch_size=len(pixels))
+        return self._graph._encoded(pixels, len(pixels))
+
+    @property
+    def _name(self) -> str:
+        return self._graph._session.path.name
 
     def __repr__(self) -> str:
         path = str(self._graph._session.path)

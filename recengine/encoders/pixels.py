@@ -84,6 +84,11 @@ def load_pillow() -> Any:
     return Image
 
 
+def described(name: str, image: Any) -> str:
+    """Return how messages call `image`: its place in the argument, and its path if it has one."""
+    return f"{name} ({os.fspath(image)!r})" if isinstance(image, str | os.PathLike) else name
+
+
 def upright(image: Any, name: str) -> Any:
     """Return an image as an RGB picture, turned as its EXIF orientation says.
 
@@ -115,7 +120,7 @@ def upright(image: Any, name: str) -> Any:
     if isinstance(image, bytes | bytearray | memoryview):
         source: Any = io.BytesIO(image)
     elif isinstance(image, str | os.PathLike):
-        name, source = f"{name} ({os.fspath(image)!r})", Path(image)
+        name, source = described(name, image), Path(image)
     else:
         kinds = "a path, bytes, a PIL image or a uint8 array"
         raise TypeError(f"{name} must be {kinds}, got {type(image).__name__}")

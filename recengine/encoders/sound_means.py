@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recengine._types import Float32Array, Float64Array, Int64Array
+from recengine._types import Float64Array, Int64Array
 from recengine.encoders.audio_graph import AudioGraph
+from recengine.encoders.skipping import Encoded, encoded
 from recengine.encoders.windows import Stretch
-
-
-@dataclass(frozen=True)
-class SkippedSound:
-    """A sound that has no vector.
-
-    Attributes
-    ----------
-    index : int
-        Its place among the sounds given.
-    reason : str
-        What was wrong with it, beginning with that place and the path.
-    """
-
-    index: int
-    reason: str
-
-
-class EncodedSounds(NamedTuple):
-    """What could be encoded, and what could not.
-
-    Attributes
-    ----------
-    vectors : ndarray (n_kept, dim), float32
-    kept : ndarray (n_kept,), int64
-        The place among the sounds given of each row, ascending.
-    skipped : tuple of SkippedSound
-        Ascending; together with `kept` every sound.
-    """
-
-    vectors: Float32Array
-    kept: Int64Array
-    skipped: tuple[SkippedSound, ...]
 
 
 class SoundMeans:
@@ -78,23 +45,19 @@ class SoundMeans:
         """Leave the sound begun last without a vector."""
         self._skipped[len(self._names) - 1] = reason
 
-    def finish(self) -> EncodedSounds:
+    def finish(self) -> Encoded:
         """Run the graph on what is left; return the mean of each sound."""
         self._run(self._n_waiting)
-        kept: list[int] = []
         vectors = np.zeros((len(self._sums), self._graph.dim), np.float32)
         for index, total in enumerate(self._sums):
             if index in self._skipped:
                 continue
             with np.errstate(over="ignore", invalid="ignore"):
-                vectors[len(kept)] = total[:-1] / total[-1]
-            if np.isfinite(vectors[len(kept)]).all():
-                kept.append(index)
-            else:
+                vectors[index] = total[:-1] / total[-1]
+            if not np.isfinite(vectors[index]).all():
                 model = self._graph.model.path.name
                 self._skipped[index] = f"{self._names[index]} makes {model} give NaN or infinity"
-        skipped = (SkippedSound(index, reason) for index, reason in sorted(self._skipped.items()))
-        return EncodedSounds(vectors[: len(kept)], np.array(kept, np.int64), tuple(skipped))
+        return encoded(vectors, self._skipped)
 
     def _run(self, n_windows: int) -> None:
         """Run the graph on the first `n_windows` that wait."""

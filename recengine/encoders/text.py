@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from recengine.encoders.pooling import POOLINGS, normalized
 from recengine.encoders.progress import progress_bar
 from recengine.encoders.reference import TextReference
 from recengine.encoders.running import Countdown, Running, usual_shapes
+from recengine.encoders.skipping import ON_ERROR, Encoded, encoded, not_finite
 from recengine.encoders.tokens import Tokenizer, Tokens, checked_text
 from recengine.runtime import Session
 
@@ -184,9 +185,30 @@ class TextEncoder:
         """SHA-256 over everything that makes the vectors: both files and the options."""
         return self._reference.digest
 
+    @overload
     def encode(
-        self, texts: Iterable[str], batch_size: int = 64, progress: bool = False
-    ) -> Float32Array:
+        self,
+        texts: Iterable[str],
+        batch_size: int = 64,
+        progress: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> Float32Array: ...
+    @overload
+    def encode(
+        self,
+        texts: Iterable[str],
+        batch_size: int = 64,
+        progress: bool = False,
+        *,
+        on_error: Literal["skip"],
+    ) -> Encoded: ...
+    def encode(
+        self,
+        texts: Iterable[str],
+        batch_size: int = 64,
+        progress: bool = False,
+        on_error: str = "raise",
+    ) -> Float32Array | Encoded:
         """Encode texts, each after the document prompt.
 
         Parameters
@@ -196,17 +218,21 @@ class TextEncoder:
             The most texts of a batch; fewer where they are long, see Notes.
         progress : bool
             Show a progress bar on standard error.
+        on_error : {"raise", "skip"}
+            What to do about a text that cannot be encoded.
 
         Returns
         -------
         ndarray (n, dim), float32
             In the order of `texts`. A text without any token (the empty one, where the tokenizer
-            adds no special tokens) is a row of zeros.
+            adds no special tokens) is a row of zeros. With ``on_error="skip"`` an `Encoded`
+            (vectors, kept, skipped): the rows that there are, whose they are, and what was wrong
+            with the others.
 
         Raises
         ------
         TypeError
-            If `texts` is one str, or an entry is not a str.
+            If `texts` is one str, or an entry is not a str; also under "skip".
         ValueError
             If an entry is not valid Unicode, or the graph gives NaN or infinity.
 
@@ -219,7 +245,9 @@ class TextEncoder:
         gives the same bits, from any thread.
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
-        tokens = self._tokens(texts)
+        as_choice("on_error", on_error, ON_ERROR)
+        skipped: dict[int, str] = {}
+        tokens = self._tokens(texts, None if on_error == "raise" else skipped)
         lengths = np.array([len(text.ids) for text in tokens], np.int64)
         vectors = np.zeros((len(tokens), self.dim), np.float32)
         with progress_bar("encoding", len(tokens), shown=progress) as advance:
@@ -229,7 +257,14 @@ class TextEncoder:
             ):
                 vectors[batch] = self._graph.vectors([tokens[i] for i in batch])
                 advance(len(batch))
-        return self._finished(vectors)
+        if on_error == "raise":
+            return self._finished(vectors)
+        for row in not_finite(vectors).tolist():
+            vectors[row] = 0.0
+            skipped[row] = (
+                f"texts[{row}] makes {self._graph.session.path.name} give NaN or infinity"
+            )
+        return encoded(self._finished(vectors), skipped)
 
     def encode_query(self, text: str, timeout: float | None = None) -> Float32Array:
         """Encode one text after the query prompt, alone in its batch.
@@ -284,17 +319,25 @@ class TextEncoder:
     def _query_tokens(self, text: str) -> Tokens:
         return self._tokenizer.encode(self._options.query_prompt + checked_text("text", text))
 
-    def _tokens(self, texts: Iterable[str]) -> list[Tokens]:
+    def _tokens(self, texts: Iterable[str], skipped: dict[int, str] | None) -> list[Tokens]:
+        """Return the tokens of each text: none where it is skipped, if that is allowed."""
         if isinstance(texts, str | bytes):
             raise TypeError(
                 f"texts must be a sequence of str, got one {type(texts).__name__}: pass [text], "
                 "or use encode_query"
             )
-        prompt = self._options.document_prompt
-        return [
-            self._tokenizer.encode(prompt + checked_text(f"texts[{number}]", text))
-            for number, text in enumerate(texts)
-        ]
+        prompt, tokens = self._options.document_prompt, []
+        for number, text in enumerate(texts):
+            try:
+                tokens.append(
+                    self._tokenizer.encode(prompt + checked_text(f"texts[{number}]", text))
+                )
+            except ValueError as error:
+                if skipped is None:
+                    raise
+                skipped[number] = str(error)
+                tokens.append(Tokens([], []))
+        return tokens
 
     def _finished(self, vectors: Float32Array) -> Float32Array:
         check_finite(f"the output of {self._graph.session.path.name}", vectors)

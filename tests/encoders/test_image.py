@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import logging
 import pickle
 import struct
 import subprocess
@@ -259,20 +258,50 @@ def test_what_is_no_image_is_named(echo: ImageEncoder, tmp_path: Path) -> None:
         echo.encode_query(np.zeros((3, 3, 2), np.uint8))
 
 
-def test_skipped_image_is_a_row_of_nan_and_a_warning(
-    echo: ImageEncoder, pixels: np.ndarray, caplog: pytest.LogCaptureFixture, tmp_path: Path
+def test_skipped_images_are_named_and_have_no_row(
+    echo: ImageEncoder, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     images = [pixels, b"nothing", pixels, tmp_path / "gone.png", b"", pixels]
-    with caplog.at_level(logging.WARNING, "recengine"):
-        vectors = echo.encode(images, batch_size=2, on_error="skip")
-    assert np.isnan(vectors).all(axis=1).tolist() == [False, True, False, True, True, False]
-    np.testing.assert_array_equal(vectors[[0, 2, 5]], np.tile(pixels.ravel(), (3, 1)))
-    told = [record.getMessage() for record in caplog.records]
-    assert [line.split()[0] for line in told] == ["images[1]", "images[3]", "images[4]"]
-    assert "gone.png" in told[1]
-    assert told[1].endswith("its row is NaN")
+    found = echo.encode(images, batch_size=2, on_error="skip")
+    assert found.kept.tolist() == [0, 2, 5]
+    np.testing.assert_array_equal(found.vectors, np.tile(pixels.ravel(), (3, 1)))
+    assert [skipped.index for skipped in found.skipped] == [1, 3, 4]
+    assert [skipped.reason.split()[0] for skipped in found.skipped] == [
+        "images[1]", "images[3]", "images[4]",
+    ]  # fmt: skip
+    assert "gone.png" in found.skipped[1].reason
+    vectors, present = found.spread(len(images))
+    assert present.tolist() == [True, False, True, False, False, True]
+    np.testing.assert_array_equal(vectors[present], found.vectors)
+    assert not vectors[~present].any()
+    with pytest.raises(ValueError, match="n_entries must be >= 6, got 5"):
+        found.spread(5)
     with pytest.raises(ValueError, match="on_error must be one of 'raise', 'skip', got 'ignore'"):
-        echo.encode(images, on_error="ignore")
+        echo.encode(images, on_error="ignore")  # type: ignore[call-overload]
+
+
+def test_nothing_to_encode_has_no_rows(echo: ImageEncoder) -> None:
+    for images in ([], [b"nothing"]):
+        found = echo.encode(images, on_error="skip")
+        assert found.vectors.shape == (0, echo.dim)
+        assert len(found.kept) == 0
+        assert len(found.skipped) == len(images)
+
+
+def test_image_that_makes_the_graph_give_nan_is_named(tmp_path: Path) -> None:
+    """log(pixel): a black pixel is -inf."""
+    shape: list[int | str] = ["n", 2, 2, 3]
+    nodes = [helper.make_node("Log", ["x"], ["y"]), helper.make_node("Flatten", ["y"], ["v"])]
+    ports = [port("x", TensorProto.FLOAT, shape)], [port("v", TensorProto.FLOAT, ["n", 12])]
+    encoder = ImageEncoder(save(tmp_path / "log.onnx", nodes, *ports), num_threads=1)
+    grey, black = np.full((2, 2, 3), 7, np.uint8), np.zeros((2, 2, 3), np.uint8)
+    found = encoder.encode([grey, black, grey], on_error="skip")
+    assert found.kept.tolist() == [0, 2]
+    assert found.skipped[0].reason == "images[1] makes log.onnx give NaN or infinity"
+    with pytest.raises(ImageError, match=r"images\[1\] makes log.onnx give NaN or infinity"):
+        encoder.encode([grey, black])
+    with pytest.raises(ImageError, match=r"image makes log.onnx give NaN or infinity"):
+        encoder.encode_query(black)
 
 
 def test_wrong_types_are_never_skipped(echo: ImageEncoder, pixels: np.ndarray) -> None:

@@ -259,6 +259,23 @@ def test_graph_that_gives_nan_is_named(folder: Path) -> None:
     )
     with pytest.raises(ValueError, match=r"the output of model\.onnx must be finite, got -inf"):
         made(folder).encode(["a"])
+    found = made(folder).encode(["a", "b"], on_error="skip")
+    assert (found.vectors.shape, [one.index for one in found.skipped]) == ((0, 1), [0, 1])
+    assert found.skipped[1].reason == "texts[1] makes model.onnx give NaN or infinity"
+
+
+def test_skipped_texts_are_named_and_have_no_row(encoder: TextEncoder) -> None:
+    texts = ["a", "b \udc00", "c d"]
+    with pytest.raises(ValueError, match=r"texts\[1\] must be valid Unicode"):
+        encoder.encode(texts)
+    found = encoder.encode(texts, on_error="skip")
+    assert found.kept.tolist() == [0, 2]
+    np.testing.assert_array_equal(found.vectors, encoder.encode(["a", "c d"]))
+    assert found.skipped[0].reason.startswith("texts[1] must be valid Unicode")
+    with pytest.raises(TypeError, match=r"texts\[0\] must be a str, got NoneType"):
+        encoder.encode([None], on_error="skip")  # type: ignore[list-item]
+    with pytest.raises(ValueError, match="on_error must be one of 'raise', 'skip', got 'drop'"):
+        encoder.encode(texts, on_error="drop")  # type: ignore[call-overload]
 
 
 def test_hidden_dim_is_found_by_a_run(folder: Path) -> None:
