@@ -12,18 +12,21 @@ A session outlives fork (the child opens its own and leaves the parent's alone, 
 one there crashes) and travels by pickle as a path and a digest, never as weights.
 A run may have a deadline: one thread of the process watches them all and ends a run that is late.
 On a GPU, a run takes buffers of its own from a pool; on the CPU that was measured to gain nothing.
+What many runs read (the matrix of a scorer) is placed on the device once, and named in their feeds.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
 sessions, `session` wraps one, `_calls` and `_bound` reach it, `_watch` keeps deadlines, `ports`
-fits arrays to it, `buckets` are shapes that batches are padded to, `report` tells ``recengine
-doctor``.
+fits arrays to it, `placed` are arrays that stay there, `buckets` are shapes that batches are
+padded to, `report` tells ``recengine doctor``.
 """
 
 from recengine.runtime._create import parse_device as parse_device
 from recengine.runtime.buckets import Buckets as Buckets
 from recengine.runtime.buckets import as_buckets as as_buckets
+from recengine.runtime.files import Built as Built
 from recengine.runtime.files import check_digest as check_digest
 from recengine.runtime.files import file_digest as file_digest
 from recengine.runtime.options import RuntimeOptions as RuntimeOptions
+from recengine.runtime.placed import Placed as Placed
 from recengine.runtime.ports import Port as Port
 from recengine.runtime.report import (
     ProvidersReport as ProvidersReport,
@@ -43,6 +46,8 @@ from recengine.runtime.session import (
 
 __all__ = [
     "Buckets",
+    "Built",
+    "Placed",
     "Port",
     "ProviderStatus",
     "ProvidersReport",

@@ -88,7 +88,7 @@ class BoundCalls(Calls):
         shrink: str = "",
     ) -> None:
         super().__init__(ort, native, shrink=shrink)
-        self.ort, self.native, self.where = ort, native, where
+        self.native, self.where = native, where
         self.inputs, self.outputs = inputs, outputs
         self._shapes_follow = True
         self._lock = threading.Lock()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -9,8 +11,10 @@ from numpy.typing import NDArray
 from recengine._errors import DeadlineError
 from recengine.runtime._watch import watched
 from recengine.runtime._wheel import SILENT
+from recengine.runtime.placed import Placed
 
 Arrays = dict[str, NDArray[Any]]
+Feeds = dict[str, NDArray[Any] | Placed]
 
 
 class Calls:
@@ -31,7 +35,7 @@ class Calls:
     """
 
     def __init__(self, ort: Any, native: Any, *, shrink: str = "") -> None:
-        self._ort, self._native, self._shrink = ort, native, shrink
+        self.ort, self._native, self._shrink = ort, native, shrink
         self._usual = self._run_options()
 
     def run(self, arrays: Arrays, timeout: float | None) -> list[NDArray[Any]]:
@@ -42,12 +46,21 @@ class Calls:
         DeadlineError
             If it was ended.
         """
+        return self._limited(partial(self._run, arrays), timeout)
+
+    def run_placed(self, feeds: Feeds, device: str, timeout: float | None) -> list[NDArray[Any]]:
+        """Do the same where some of the arrays lie on the session's device already."""
+        return self._limited(partial(self._run_placed, feeds, device), timeout)
+
+    def _limited(
+        self, run: Callable[[Any], list[NDArray[Any]]], timeout: float | None
+    ) -> list[NDArray[Any]]:
         if timeout is None:
-            return self._run(arrays, self._usual)
+            return run(self._usual)
         options = self._run_options()
         with watched(options, timeout) as watch:
             try:
-                return self._run(arrays, options)
+                return run(options)
             except Exception as error:  # onnxruntime's exceptions have no common root
                 if not (watch.expired and "terminate flag" in str(error)):
                     raise
@@ -61,8 +74,16 @@ class Calls:
         results: list[NDArray[Any]] = self._native.run(None, arrays, options)
         return results
 
+    def _run_placed(self, feeds: Feeds, device: str, options: Any) -> list[NDArray[Any]]:
+        on_cpu = self.ort.OrtValue.ortvalue_from_numpy
+        values = {
+            name: given.value(device) if isinstance(given, Placed) else on_cpu(given)
+            for name, given in feeds.items()
+        }
+        return [each.numpy() for each in self._native.run_with_ort_values(None, values, options)]
+
     def _run_options(self) -> Any:
-        options = self._ort.RunOptions()
+        options = self.ort.RunOptions()
         options.log_severity_level = SILENT
         if self._shrink:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._shrink)

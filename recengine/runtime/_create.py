@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from recengine._errors import BundleError, DeviceError
 from recengine.runtime._cuda import CUDA, why_no_cuda
 from recengine.runtime._wheel import SILENT, load_onnxruntime
+from recengine.runtime.files import Built
 from recengine.runtime.options import RuntimeOptions
 from recengine.runtime.placement import listed, placement_of
 
@@ -44,7 +45,7 @@ def parse_device(device: Any) -> tuple[str, int]:
     return kind, int(index or 0)
 
 
-def create(path: Path, device: str, num_threads: int, options: RuntimeOptions) -> Native:
+def create(path: Path | Built, device: str, num_threads: int, options: RuntimeOptions) -> Native:
     """Open the graph at `path` on `device`, or refuse.
 
     Raises
@@ -74,7 +75,11 @@ def create(path: Path, device: str, num_threads: int, options: RuntimeOptions) -
 
 
 def try_cuda(
-    ort: Any, path: Path, index: int, num_threads: int, options: RuntimeOptions = DEFAULT
+    ort: Any,
+    path: Path | Built,
+    index: int,
+    num_threads: int,
+    options: RuntimeOptions = DEFAULT,
 ) -> tuple[Any, str]:
     """Return (session, "") wholly on the GPU, or (None, the reason why there is none).
 
@@ -98,7 +103,7 @@ def try_cuda(
     return (None, _fallen(fallen)) if fallen else (session, "")
 
 
-def _why_refused(ort: Any, path: Path, index: int, said: str) -> str:
+def _why_refused(ort: Any, path: Path | Built, index: int, said: str) -> str:
     """Tell a graph with nodes that CUDA lacks from a CUDA that does not start.
 
     Raises `BundleError` if the model does not open on the CPU either.
@@ -153,7 +158,7 @@ def gpu_providers(index: int, options: RuntimeOptions) -> list[tuple[str, dict[s
 
 def new_session(
     ort: Any,
-    path: Path,
+    path: Path | Built,
     providers: list[Any],
     num_threads: int,
     options: RuntimeOptions = DEFAULT,
@@ -166,7 +171,7 @@ def new_session(
     ----------
     ort : module
         onnxruntime.
-    path : Path
+    path : Path or Built
         An ONNX model.
     providers : list
         As onnxruntime takes them.
@@ -191,8 +196,9 @@ def new_session(
     told.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     if strict and providers != [CPU]:
         told.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    model = path.content if isinstance(path, Built) else str(path)
     try:
         # enable_fallback: onnxruntime's own retry on the CPU, announced by print
-        return ort.InferenceSession(str(path), told, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(model, told, providers=providers, enable_fallback=0)
     except Exception as error:  # its exceptions have no common root
         raise BundleError(f"{path} cannot be opened as an ONNX model: {error}") from error

@@ -1,12 +1,39 @@
-"""The digests that tell one model file from another."""
+"""Where a graph comes from, a file or this process, and the digests that tell one from another."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from recengine._errors import BundleError
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph that this process made, in the place of a file.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    content : bytes
+        The ONNX model, weights included.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def source_digest(source: Path | Built) -> str:
+    """Return the SHA-256 of a graph in hexadecimal."""
+    if isinstance(source, Built):
+        return hashlib.sha256(source.content).hexdigest()
+    return file_digest(source)
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recengine.runtime.placed import Placed
+
 DTYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
@@ -67,13 +69,25 @@ def fitted(port: Port, value: Any) -> NDArray[Any]:
         if not (np.can_cast(array.dtype, wanted, "safe") or _narrows(array, wanted)):
             raise TypeError(f"input {port.name} must be {wanted.name}, got {array.dtype}")
         array = array.astype(wanted)
-    fits = len(array.shape) == len(port.shape) and all(
+    _check_shape(port, array.shape)
+    return np.asarray(array, order="C")
+
+
+def check_placed(port: Port, placed: Placed) -> Placed:
+    """Return `placed` if `port` takes it as it is."""
+    if placed.dtype != port.dtype:
+        raise TypeError(f"input {port} cannot take a placed array of {placed.dtype}")
+    _check_shape(port, placed.shape)
+    return placed
+
+
+def _check_shape(port: Port, shape: tuple[int, ...]) -> None:
+    fits = len(shape) == len(port.shape) and all(
         not isinstance(want, int) or want == size
-        for size, want in zip(array.shape, port.shape, strict=True)
+        for size, want in zip(shape, port.shape, strict=True)
     )
     if port.shape and not fits:
-        raise ValueError(f"input {port} cannot take shape {array.shape}")
-    return np.asarray(array, order="C")
+        raise ValueError(f"input {port} cannot take shape {shape}")
 
 
 def _narrows(array: NDArray[Any], wanted: np.dtype[Any]) -> bool:

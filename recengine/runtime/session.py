@@ -17,19 +17,20 @@ from numpy.typing import NDArray
 from recengine._errors import BundleError
 from recengine._validation import as_count, as_real
 from recengine.runtime._bound import calls_of
-from recengine.runtime._calls import Calls
+from recengine.runtime._calls import Calls, Feeds
 from recengine.runtime._create import create, parse_device
-from recengine.runtime.files import check_digest, file_digest
+from recengine.runtime.files import Built, check_digest, source_digest
 from recengine.runtime.options import as_options
+from recengine.runtime.placed import Placed
 from recengine.runtime.placement import Placement, placement_of
-from recengine.runtime.ports import Port, described_ports, fitted
+from recengine.runtime.ports import Port, check_placed, described_ports, fitted
 
 # What onnxruntime raises for arrays that do not fit the graph or each other.
 _REFUSALS = ("InvalidArgument", "Fail", "RuntimeException")
 
 
 def open_session(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Built,
     device: str = "cpu",
     num_threads: int | None = None,
     options: Mapping[str, Any] | None = None,
@@ -38,8 +39,9 @@ def open_session(
 
     Parameters
     ----------
-    path : path
+    path : path or Built
         An ``.onnx`` file. Weights kept in files beside it are read, but not part of the digest.
+        Or a graph that this process made.
     device : {"cpu", "cuda", "cuda:N", "auto"}
         "cuda" is given wholly or refused; "auto" falls to the CPU and says so.
     num_threads : int, optional
@@ -73,7 +75,7 @@ class Session:
     Attributes
     ----------
     path : Path
-        Absolute.
+        Absolute; of a graph that this process made, its name.
     device : str
         Where it runs: "cpu" or "cuda:N".
     reason : str
@@ -96,7 +98,7 @@ class Session:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: str | os.PathLike[str] | Built,
         device: str = "cpu",
         num_threads: int | None = None,
         options: Mapping[str, Any] | None = None,
@@ -104,18 +106,19 @@ class Session:
         digest: str | None = None,
     ) -> None:
         self.options = as_options(options, parse_device(device)[0])
-        self.path = Path(path).absolute()
-        if not self.path.is_file():
+        self._source = path if isinstance(path, Built) else Path(path).absolute()
+        self.path = Path(str(self._source))
+        if isinstance(self._source, Path) and not self.path.is_file():
             raise FileNotFoundError(f"path must be an ONNX file, there is none at {self.path}")
         self._asked = (device, num_threads, None if options is None else dict(options))
         self.num_threads = _thread_count(num_threads)
-        self.digest = file_digest(self.path)
+        self.digest = source_digest(self._source)
         check_digest(self.path, self.digest if digest is None else digest, self.digest)
         self._reopening = threading.Lock()
         self._open()
 
     def _open(self) -> None:
-        made = create(self.path, self._asked[0], self.num_threads, self.options)
+        made = create(self._source, self._asked[0], self.num_threads, self.options)
         self._native, self.device, self.reason = made.session, made.device, made.reason
         self.inputs, self.outputs = _ports(self.path, made.session)
         self.metadata = _metadata(self.path, made.session)
@@ -156,7 +159,7 @@ class Session:
         """
         calls, n_runs = self._here(), 0
         for feeds in requests:
-            arrays = self._checked(feeds)
+            arrays = self._checked_arrays(feeds)
             with self._naming(arrays):
                 calls.warm(arrays)
             n_runs += 1
@@ -170,8 +173,8 @@ class Session:
         Parameters
         ----------
         feeds : mapping of str to array
-            One array for each of `inputs`. A dtype is converted only where no value can change
-            (and float64 to float32, the usual case of NumPy's default).
+            One array for each of `inputs`, or what `place` made of it. A dtype is converted only
+            where no value can change (and float64 to float32, the usual case of NumPy's default).
         timeout : float, optional
             Seconds, > 0. The run ends at the first node boundary after them: late by no more than
             the node that is running takes, which a small batch keeps short.
@@ -191,13 +194,44 @@ class Session:
         """
         if timeout is not None:
             timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
-        arrays = self._checked(feeds)
         calls = self._here()
+        if any(isinstance(given, Placed) for given in feeds.values()):
+            mixed = self._checked(feeds)
+            with self._naming(mixed):
+                return calls.run_placed(mixed, self.device, timeout)
+        arrays = self._checked_arrays(feeds)
         with self._naming(arrays):
             return calls.run(arrays, timeout)
 
+    def place(self, array: Any) -> Placed:
+        """Lay an array where this session runs, for `feeds` of many runs.
+
+        Parameters
+        ----------
+        array : ndarray
+            C-contiguous, of a dtype that a graph takes. On the CPU nothing is copied: its memory is
+            read by every run and must stay as it is.
+
+        Returns
+        -------
+        Placed
+
+        Raises
+        ------
+        ValueError
+            Under the option cuda_graph, whose runs read buffers of their own; or if the array is
+            not contiguous.
+        """
+        if self.options.cuda_graph:
+            raise ValueError("options['cuda_graph'] must not be set where arrays are placed")
+        if not array.flags.c_contiguous:
+            raise ValueError("array must be C-contiguous, got one that is not")
+        calls = self._here()
+        kind, index = ("cpu", 0) if self.device == "cpu" else parse_device(self.device)
+        return Placed(calls.ort, array, (kind, index), self.device)
+
     @contextmanager
-    def _naming(self, arrays: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+    def _naming(self, arrays: Mapping[str, NDArray[Any] | Placed]) -> Iterator[None]:
         """Turn onnxruntime's refusal of arrays into a ValueError that names their shapes."""
         try:
             yield
@@ -209,7 +243,20 @@ class Session:
                 f"{self.path.name} cannot run on {shapes}: {str(error).strip()}"
             ) from error
 
-    def _checked(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    def _checked_arrays(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+        self._check_names(feeds)
+        return {port.name: fitted(port, feeds[port.name]) for port in self.inputs}
+
+    def _checked(self, feeds: Mapping[str, Any]) -> Feeds:
+        self._check_names(feeds)
+        return {
+            port.name: check_placed(port, given)
+            if isinstance(given := feeds[port.name], Placed)
+            else fitted(port, given)
+            for port in self.inputs
+        }
+
+    def _check_names(self, feeds: Mapping[str, Any]) -> None:
         names = {port.name for port in self.inputs}
         if set(feeds) != names:
             wrong = sorted(set(feeds) - names, key=str)
@@ -218,19 +265,19 @@ class Session:
                 f"feeds must name the inputs of {self.path.name}, {what}; "
                 f"it has: {'; '.join(map(str, self.inputs))}"
             )
-        return {port.name: fitted(port, feeds[port.name]) for port in self.inputs}
 
     def _here(self) -> Calls:
         """Return the calls of this process's native session, opened anew after a fork."""
         if self._pid != os.getpid():
             with self._reopening:
                 if self._pid != os.getpid():
-                    check_digest(self.path, self.digest, file_digest(self.path))
+                    check_digest(self.path, self.digest, source_digest(self._source))
                     self._open()
         return self._calls
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (str(self.path), *self._asked, self.digest)
+        source = self._source if isinstance(self._source, Built) else str(self._source)
+        return _reopened, (source, *self._asked, self.digest)
 
     def __repr__(self) -> str:
         return f"Session({str(self.path)!r}, device={self.device!r})"
@@ -250,7 +297,7 @@ def _metadata(path: Path, native: Any) -> Mapping[str, str]:
         raise BundleError(f"{path} has metadata in no Unicode") from error
 
 
-def _reopened(path: str, *asked: Any) -> Session:
+def _reopened(path: str | Built, *asked: Any) -> Session:
     device, num_threads, options, digest = asked
     return Session(path, device, num_threads, options, digest=digest)
 
