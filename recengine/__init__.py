@@ -50,6 +50,7 @@ _EXPORTS = {
         "topk",
         "merge_topk",
     ),
+    "recengine.retrieval.device": ("DeviceIndex",),
     "recengine.engine": ("Engine",),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}

@@ -42,5 +42,6 @@ from recengine.retrieval import (
     topk as topk,
     where as where,
 )
+from recengine.retrieval.device import DeviceIndex as DeviceIndex
 
 __version__: str

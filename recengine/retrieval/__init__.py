@@ -11,6 +11,8 @@ request reads it once; a writer publishes the next one by replacing one referenc
 never sees half an update. An ordinal is the stable number of an item, whatever row it is in.
 The order is total (score descending, ordinal ascending), hence every answer is independent of
 threads, batch size, SIMD level and filter strategy, and top-k is a prefix of top-(k+1).
+`device` gives the same answers where an ONNX graph, on a GPU say, nominates: it is not imported
+here, for it needs the runtime.
 """
 
 from recengine.retrieval._columns import Columns as ItemColumns
