@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recengine import _native
 from recengine._errors import BundleError
 from recengine.data import IdMap
-from recengine.retrieval import _column_storage, _search
+from recengine.retrieval import _column_storage
 from recengine.retrieval._coding import rows_inside
 from recengine.retrieval._compaction import compacted
 from recengine.retrieval._generation import Generation, first_generation
 from recengine.retrieval._segment import Segment
+from recengine.retrieval._table import Table
 from recengine.retrieval._vectors import DTYPES, STORAGES, storage_of
 from recengine.retrieval.similarity import METRICS
 from recengine.storage import pack_ids, read_bundle, unpack_ids, write_bundle
@@ -124,17 +124,7 @@ def _codes(
     _require(path, _are_groups(codes), "codes are not in groups")
     try:
         codes.update(meta["codes"])
-        _search.search(
-            _native.api(),
-            metric,
-            np.zeros((1, segment.vectors.shape[1]), np.float32),
-            segment.vectors,
-            segment.sq_norms,
-            segment.reach,
-            1,
-            codes=codes,
-            deadline_ns=1,  # long ago: the scan checks its arguments and stops
-        )
+        Table(segment.vectors, segment.sq_norms, segment.reach, codes=codes)
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: codes of a flat index: {error}") from None
     if codes["rows_inside"]:

@@ -107,6 +107,8 @@ cdef struct Plan:
     double gamma
     float max_bias
     float floor
+    const float* bars        # [query * bar_stride] k-th best score in other tables; NULL: none
+    int64_t bar_stride
     float* scratch           # [task][scratch_size]; NULL where rows are float32
     int64_t scratch_size
     Entry* entries           # [part][query][k]

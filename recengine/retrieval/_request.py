@@ -1,4 +1,4 @@
-"""One request against one generation: a native call per segment, and the merge of their answers."""
+"""One request against one generation: a native call over its segments."""
 
 from __future__ import annotations
 
@@ -13,13 +13,6 @@ from recengine.retrieval import _bias, _score, _search, _select
 from recengine.retrieval._bits import Words
 from recengine.retrieval._generation import Generation
 from recengine.retrieval._segment import Segment
-from recengine.retrieval._stats import PAIRS
-
-# Up to so many bytes of codes few queries read whole: reading them costs little beside scoring what
-# the upper halves leave. Timed with `_search.search` on Gaussian vectors of 32 to 384 dims, k = 10,
-# one query: at 4 MiB 1.3 to 1.6 times as fast where the codes lie in a cache, and equal where they
-# come from memory; there, from 8 MiB on, the upper halves win.
-SMALL_CODES = 2**22
 
 Out = tuple[IdArray, Float32Array]
 _api = cache(_native.api)  # the level is settled when it is first asked for
@@ -37,7 +30,7 @@ def search(
     num_threads: int = 1,
     **options: Any,
 ) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
-    """Return (ordinals, scores, stats) as `_search.search` does, over all segments.
+    """Return (ordinals, scores, stats) as `_search.search_parts` does, over all segments.
 
     Parameters
     ----------
@@ -51,65 +44,27 @@ def search(
     bias : ndarray (n_ordinals,), float32, optional
         By ordinal, beside what the segments hold.
     options
-        Further arguments of `_search.search`: the exclusions, the lowest score, the deadline.
+        Further arguments of `_search.search_parts`: the exclusions, the lowest score, the deadline.
     """
-    answers = []
+    parts: list[_search.Part] = []
     places = (None, None) if ordinals is None else now.locate(ordinals)
     first = (now.base, now.base_alive, mask) if base is None else (*base, None)
-    parts = ((*first, places[0]), (now.delta, now.delta_alive, mask, places[1]))
-    for segment, alive, words, place in parts:
+    segments = ((*first, places[0]), (now.delta, now.delta_alive, mask, places[1]))
+    for segment, alive, words, place in segments:
         rows = None if place is None else _there(segment, place)
         if segment.n_rows == 0 or (rows is not None and len(rows) == 0):
             continue
-        answers.append(
-            _search.search(
-                _api(),
-                now.metric,
-                queries,
-                segment.vectors,
-                segment.sq_norms,
-                segment.reach,
-                k,
-                ordinals=segment.ordinals,
-                ascending=segment.ascending,
-                alive=alive,
-                mask=words,
-                rows=rows,
-                bias=_bias.of_rows(segment, bias),
-                num_threads=num_threads,
-                codes=segment.codes,
-                coarse=segment.vectors.size > SMALL_CODES,
-                **options,
-            )
-        )
-    if not answers:
-        return _nothing(len(queries), k)
-    return answers[0] if len(answers) == 1 else _merged(answers)
+        boost = None if bias is None else _bias.of_rows(segment, bias)
+        parts.append((segment.table(), alive, words, rows, boost))
+    return _search.search_parts(
+        _api(), now.metric, queries, parts, k, num_threads=num_threads, **options
+    )
 
 
 def _there(segment: Segment, rows: Int64Array) -> Int64Array:
     """Return the rows that are not −1, ascending."""
     found = rows[rows >= 0]
     return found if segment.ascending else np.sort(found)
-
-
-def _nothing(n_queries: int, k: int) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
-    padding = np.full((n_queries, k), -1, np.int64)
-    scores = np.full((n_queries, k), -np.inf, np.float32)
-    stats = {"level": _native.simd_level(), "partial": False, **dict.fromkeys(PAIRS, 0)}
-    return padding, scores, stats
-
-
-def _merged(answers: Any) -> tuple[Int64Array, Float32Array, dict[str, Any]]:
-    """Merge two answers over disjoint sets of items."""
-    (*one, stats), (*other, more) = answers
-    ordinals, scores = _select.merge_two(*one, *other)
-    for name, value in more.items():
-        if name == "partial":
-            stats[name] = stats[name] or value
-        elif name != "level":
-            stats[name] += value
-    return ordinals, scores, stats
 
 
 def rank(

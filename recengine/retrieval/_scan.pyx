@@ -8,7 +8,7 @@ on blocks, tiles, threads or SIMD level.
 """
 
 from libc.float cimport FLT_MAX
-from libc.math cimport INFINITY, sqrt
+from libc.math cimport INFINITY, nextafterf, sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 from libcpp.algorithm cimport sort
@@ -75,6 +75,9 @@ cdef void start_query(const Plan* plan, int64_t q, int64_t part, Query* query) n
         query.scratch = plan.scratch + (
             q // plan.chunk * plan.n_parts + part) * plan.scratch_size
     query.floor = plan.floor
+    if plan.bars != NULL:  # which may be equalled by an item with a lower ordinal
+        query.floor = max(plan.floor,
+                          nextafterf(plan.bars[q * plan.bar_stride], -<float>INFINITY))
     query.count = 0
     query.heap = plan.entries + (part * plan.n_queries + q) * plan.k
     query.exclude = <const int64_t*>NULL

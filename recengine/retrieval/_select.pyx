@@ -237,43 +237,12 @@ def merge(
     return positions
 
 
-def merge_two(
-    const int64_t[:, ::1] ordinals_a not None,
-    const float[:, ::1] scores_a not None,
-    const int64_t[:, ::1] ordinals_b not None,
-    const float[:, ::1] scores_b not None,
-):
-    """Return (ordinals, scores), both (n, k): the best k of two answers over disjoint items.
-
-    All are (n, k), in order, padded with ordinal −1. Small answers are merged under the GIL: to
-    give it away and wait for its return would take longer.
-    """
-    cdef Py_ssize_t n = scores_a.shape[0], k = scores_a.shape[1], i
-    if (ordinals_a.shape[0] != n or ordinals_b.shape[0] != n or scores_b.shape[0] != n
-            or ordinals_a.shape[1] != k or ordinals_b.shape[1] != k or scores_b.shape[1] != k):
-        raise ValueError("ordinals and scores must have one shape")
-    ordinals, scores = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-    cdef int64_t[:, ::1] out = ordinals
-    cdef float[:, ::1] best = scores
-    if n == 0 or k == 0:
-        return ordinals, scores
-    if n * k <= FEW:
-        for i in range(n):
-            _merge_two(&ordinals_a[i, 0], &scores_a[i, 0], &ordinals_b[i, 0], &scores_b[i, 0], k,
-                       &out[i, 0], &best[i, 0])
-    else:
-        with nogil:
-            for i in range(n):
-                _merge_two(&ordinals_a[i, 0], &scores_a[i, 0], &ordinals_b[i, 0], &scores_b[i, 0],
-                           k, &out[i, 0], &best[i, 0])
-    return ordinals, scores
-
-
-cdef void _merge_two(
+cdef void merge_pair(
     const int64_t* ordinals_a, const float* scores_a,
     const int64_t* ordinals_b, const float* scores_b,
     Py_ssize_t k, int64_t* out, float* best
 ) noexcept nogil:
+    """The best k of two answers over disjoint items, in order and padded with ordinal -1."""
     cdef Py_ssize_t a = 0, b = 0, i
     for i in range(k):  # of either no more than i have been taken, so both have one left
         if ordinals_b[b] < 0 or (ordinals_a[a] >= 0 and not _worse(

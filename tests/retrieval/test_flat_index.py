@@ -154,7 +154,7 @@ def test_num_threads_reaches_the_kernels(monkeypatch):
 
         monkeypatch.setattr(module, name, call)
 
-    spy(_search, "search")
+    spy(_search, "search_parts")
     spy(_score, "rank")
     spy(_score, "pairwise")
     for asked, wanted in ((None, 1), (1, 1), (3, 3)):
@@ -162,7 +162,7 @@ def test_num_threads_reaches_the_kernels(monkeypatch):
         index.search(np.eye(3), 1, num_threads=asked)
         index.rank(np.eye(3), [[0], [1], [2]], num_threads=asked)
         rec.cosine_similarity(np.eye(3), np.eye(3), num_threads=asked)
-        assert seen == [("search", wanted), ("rank", wanted), ("pairwise", wanted)]
+        assert seen == [("search_parts", wanted), ("rank", wanted), ("pairwise", wanted)]
 
 
 def test_a_snapshot_and_its_origin_change_apart():

@@ -194,28 +194,3 @@ def test_native_topk_never_selects_nan():
     ids, scores = _select.topk(np.array([[np.nan, 1, np.nan, -np.inf, 0]], F32), 4)
     assert ids.tolist() == [[1, 4, -1, -1]]
     assert scores.tolist() == [[1, 0, -np.inf, -np.inf]]
-
-
-@pytest.mark.parametrize(("n", "k"), [(0, 3), (3, 0), (1, 1), (5, 7), (3, 1500)])
-def test_merge_of_two_answers_is_that_of_their_entries(rng, n, k):
-    """Few scores, so that most tie; 1,500 are merged without the GIL."""
-    numbers = np.stack([rng.permutation(4 * k) for _ in range(n)]) if n and k else np.empty((n, 0))
-    parts = []
-    for some in (numbers[:, :k], numbers[:, k : 2 * k]):
-        ordinals = some.astype(np.int64).reshape(n, k)
-        scores = rng.integers(0, 3, (n, k)).astype(np.float32)
-        padded = np.arange(k) >= rng.integers(0, k + 1, (n, 1))
-        ordinals[padded], scores[padded] = -1, -np.inf
-        order = np.lexsort((np.where(padded, 4 * k, ordinals), -scores), axis=1)
-        parts += [np.take_along_axis(part, order, axis=1) for part in (ordinals, scores)]
-    ordinals, scores = np.hstack(parts[::2]), np.hstack(parts[1::2])
-    order = np.lexsort((np.where(ordinals < 0, 4 * k, ordinals), -scores), axis=1)[:, :k]
-    found = _select.merge_two(*parts)
-    np.testing.assert_array_equal(found[0], np.take_along_axis(ordinals, order, axis=1))
-    np.testing.assert_array_equal(found[1], np.take_along_axis(scores, order, axis=1))
-
-
-def test_merge_of_two_answers_refuses_other_shapes():
-    ordinals, scores = np.zeros((2, 3), np.int64), np.zeros((2, 3), np.float32)
-    with pytest.raises(ValueError, match="must have one shape"):
-        _select.merge_two(ordinals, scores, ordinals[:1], scores)

@@ -1,4 +1,4 @@
-"""Rows behind those that have codes: the answer is that of a table without codes."""
+"""Items in several tables, or coded in part: the answer is that of one table without codes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import recengine as rec
 from recengine import _native
 from recengine.retrieval import _coding, _delta, _score, _search
 from recengine.retrieval._layout import Layout
+from recengine.retrieval._table import Table
 
 KINDS = ("gaussian", "ties", "duplicates", "equal")
 LIMITS = ((), ("ordinals", "alive"), ("mask", "exclude", "bias"))
@@ -63,6 +64,52 @@ def test_more_rows_with_codes_than_there_are_is_refused(rng):
     some = vectors[:33], norms[:33], np.ones(33, np.float32)
     with pytest.raises(ValueError, match="codes must"):
         _search.search(api, 1, vectors[:2], *some, 3, codes=codes)
+
+
+@pytest.mark.parametrize("metric", native.METRICS)
+@pytest.mark.parametrize("level", native.LEVELS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_over_parts_is_that_over_their_items(rng, kind, level, metric):
+    api, number = _native.api(level), native.METRICS.index(metric)
+    n, dim = 2300, 16
+    vectors, queries = make(rng, kind, n, dim), make(rng, kind, 14, dim)
+    norms = _score.squared_norms(api, vectors)
+    reach = _score.reach(number, norms)
+    bias = None if metric == "l2" else native.f32(rng.choice([0, 0.5, -2], n))
+    alive, mask = rng.random(n) < 0.7, native.words(rng.random(n) < 0.7)
+    ordinals = np.arange(n)
+    for cuts in ((1,), (2000,), (700, 703), (0, 1500)):
+        shuffled = rng.permutation(n) if rng.random() < 0.5 else ordinals
+        for k, n_queries, threads, lowest in ((10, 1, 1, -np.inf), (1, 14, 2, 0.0), (n, 2, 1, -1)):
+            parts = []
+            for rows in np.split(shuffled, cuts):
+                some = vectors[rows], norms[rows], reach[rows]
+                table = Table(
+                    *some,
+                    ordinals=rows.astype(np.int64),
+                    ascending=bool((np.diff(rows) > 0).all()),
+                    codes=_coding.encode(*some, number),
+                )
+                boost = None if bias is None else bias[rows]
+                parts.append((table, native.words(alive[rows]), mask, None, boost))
+            options = {"min_score": lowest, "num_threads": threads}
+            call = queries[:n_queries], vectors, norms, reach, k
+            limits = {"alive": native.words(alive), "mask": mask, "bias": bias}
+            want = _search.search(api, number, *call, **limits, **options)
+            got = _search.search_parts(api, number, call[0], parts, k, **options)
+            np.testing.assert_array_equal(got[0], want[0])
+            np.testing.assert_array_equal(got[1].view(np.int32), want[1].view(np.int32))
+
+
+def test_no_parts_is_padding_and_what_is_no_table_is_refused(rng):
+    queries = make(rng, "gaussian", 2, 4)
+    ordinals, scores, stats = _search.search_parts(_native.api(), 1, queries, [], 3)
+    assert ordinals.tolist() == [[-1] * 3] * 2
+    assert (scores == -np.inf).all()
+    assert stats["scanned"] == 0
+    for wrong in (None, queries):
+        with pytest.raises(TypeError):
+            _search.search_parts(_native.api(), 1, queries, [(wrong, None, None, None, None)], 3)
 
 
 @pytest.mark.parametrize("one_by_one", [True, False])
