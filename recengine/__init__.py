@@ -34,6 +34,7 @@ _EXPORTS = {
         "AudioEncoder",
         "ImageEncoder",
         "OnnxEncoder",
+        "OnnxRanker",
         "SequenceEncoder",
         "TextEncoder",
         "TwoTower",

@@ -21,6 +21,7 @@ from recengine.encoders import (
     AudioEncoder as AudioEncoder,
     ImageEncoder as ImageEncoder,
     OnnxEncoder as OnnxEncoder,
+    OnnxRanker as OnnxRanker,
     SequenceEncoder as SequenceEncoder,
     TextEncoder as TextEncoder,
     TwoTower as TwoTower,

@@ -6,6 +6,8 @@ text model needs around its graph: the tokenizer, padding, pooling, normalisatio
 scaling; `efficientnet` and `state_dict` make the graph of one image model from its weights.
 `AudioEncoder` adds what a sound needs: decoding, one channel, one rate, windows, and their mean.
 `SequenceEncoder` takes histories of items, the newest last, to vectors of users.
+`OnnxRanker` scores the candidates of a request by columns of user, items and context, or by pairs
+of texts.
 `TwoTower` holds a user tower and an item tower that say of each other that they are a pair.
 All hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
 settled there; all are immutable once made and may be used from many threads at once.
@@ -19,6 +21,7 @@ An encoder is saved as a *reference*: paths, digests and options, never as weigh
 from recengine.encoders.arrays import OnnxEncoder as OnnxEncoder
 from recengine.encoders.audio import AudioEncoder as AudioEncoder
 from recengine.encoders.image import ImageEncoder as ImageEncoder
+from recengine.encoders.ranker import OnnxRanker as OnnxRanker
 from recengine.encoders.sequence import SequenceEncoder as SequenceEncoder
 from recengine.encoders.text import TextEncoder as TextEncoder
 from recengine.encoders.towers import TwoTower as TwoTower
@@ -27,6 +30,7 @@ __all__ = [
     "AudioEncoder",
     "ImageEncoder",
     "OnnxEncoder",
+    "OnnxRanker",
     "SequenceEncoder",
     "TextEncoder",
     "TwoTower",

@@ -36,6 +36,8 @@ class Tokenizer:
         A ``tokenizer.json``.
     max_length : int
         Tokens kept of a text, special tokens included.
+    pairs : bool
+        Whether pairs of texts are encoded, which have more special tokens.
 
     Notes
     -----
@@ -44,14 +46,14 @@ class Tokenizer:
     against milliseconds for its encoding.
     """
 
-    def __init__(self, path: Path, max_length: int) -> None:
+    def __init__(self, path: Path, max_length: int, *, pairs: bool = False) -> None:
         content = path.read_bytes()
         self.path = path
         self.digest = hashlib.sha256(content).hexdigest()
         self._native = _load(path, content)
         preset = self._native.padding
         self.pad_id = _pad_id(self._native) if preset is None else int(preset["pad_id"])
-        n_special = self._native.num_special_tokens_to_add(False)
+        n_special = self._native.num_special_tokens_to_add(pairs)
         if max_length <= n_special:
             raise ValueError(
                 f"max_length must be > {n_special}, the special tokens of {path.name}, "
@@ -64,6 +66,11 @@ class Tokenizer:
     def encode(self, text: str) -> Tokens:
         """Return the tokens of `text`."""
         encoding = self._native.encode(text)
+        return Tokens(encoding.ids, encoding.type_ids)
+
+    def encode_pair(self, first: str, second: str) -> Tokens:
+        """Return the tokens of two texts as one, the longer one cut first."""
+        encoding = self._native.encode(first, second)
         return Tokens(encoding.ids, encoding.type_ids)
 
 
