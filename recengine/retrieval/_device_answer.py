@@ -28,6 +28,7 @@ from recengine.retrieval._planner import Selection
 from recengine.retrieval._segment import Segment
 from recengine.retrieval.filters import Filter
 from recengine.retrieval.flat import LONGEST_TIMEOUT, FlatIndex
+from recengine.retrieval.selection import pick
 
 COUNTERS = ("searches", "queries", "proved", "grown", "by_index")
 MARGIN = 8  # candidates beyond what was asked for, at least
@@ -196,7 +197,7 @@ def by_device(
     counts["proved"] += len(numbers) - len(pending)
     if now.delta.n_rows and len(pending) < len(numbers):
         late = by_index(now, queries, asked, rows, base=(_nothing_of(now), None))
-        ordinals, scores = _select.merge_two(ordinals, scores, *late)
+        ordinals, scores = _merged((ordinals, scores), late)
     if len(pending):
         counts["by_index"] += len(pending)
         whole = by_index(now, np.ascontiguousarray(queries[pending]), asked, numbers[pending])
@@ -253,6 +254,17 @@ def _listed(lists: Lists | None, ordinals: Int64Array, width: int) -> NDArray[np
     listed = np.repeat(rows, np.diff(lists.indptr)) + lists.ordinals
     found: NDArray[np.bool_] = np.isin(ordinals + rows[:, None], listed)
     return found
+
+
+def _merged(
+    one: tuple[Int64Array, Float32Array], other: tuple[Int64Array, Float32Array]
+) -> tuple[Int64Array, Float32Array]:
+    """Return the best of two answers (n, k) over disjoint items."""
+    ordinals = np.concatenate([one[0], other[0]], axis=1)
+    scores = np.concatenate([one[1], other[1]], axis=1)
+    at = _select.merge(scores, ordinals, ordinals, one[0].shape[1])
+    padded = at < 0
+    return pick(ordinals, at, padded, -1), pick(scores, at, padded, -np.inf)
 
 
 def _nothing_of(now: Generation) -> Segment:
