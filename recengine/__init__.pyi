@@ -20,11 +20,15 @@ from recengine.data import (
 from recengine.encoders import (
     AudioEncoder as AudioEncoder,
     ImageEncoder as ImageEncoder,
+    Interests as Interests,
     OnnxEncoder as OnnxEncoder,
     OnnxRanker as OnnxRanker,
     SequenceEncoder as SequenceEncoder,
     TextEncoder as TextEncoder,
     TwoTower as TwoTower,
+    attention as attention,
+    interests as interests,
+    pool_history as pool_history,
 )
 from recengine.engine import Engine as Engine
 from recengine.evaluation import (
@@ -40,6 +44,7 @@ from recengine.retrieval import (
     dot_similarity as dot_similarity,
     euclidean_distance as euclidean_distance,
     merge_topk as merge_topk,
+    search_interests as search_interests,
     topk as topk,
     where as where,
 )

@@ -9,8 +9,9 @@ scaling; `efficientnet` and `state_dict` make the graph of one image model from 
 `OnnxRanker` scores the candidates of a request by columns of user, items and context, or by pairs
 of texts.
 `TwoTower` holds a user tower and an item tower that say of each other that they are a pair.
-All hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
-settled there; all are immutable once made and may be used from many threads at once.
+`attention`, `pool_history` and `interests` make one vector of a history of vectors, or several.
+Encoders hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
+settled there; they are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
 back in the order they were given. A batch is arithmetic in company: the vector of a text may differ
 with its batch mates (by rounding in a float graph; with dynamic quantisation, whose scales are
@@ -19,8 +20,12 @@ An encoder is saved as a *reference*: paths, digests and options, never as weigh
 """
 
 from recengine.encoders.arrays import OnnxEncoder as OnnxEncoder
+from recengine.encoders.attend import attention as attention
+from recengine.encoders.attend import pool_history as pool_history
 from recengine.encoders.audio import AudioEncoder as AudioEncoder
 from recengine.encoders.image import ImageEncoder as ImageEncoder
+from recengine.encoders.interest_groups import Interests as Interests
+from recengine.encoders.interest_groups import interests as interests
 from recengine.encoders.ranker import OnnxRanker as OnnxRanker
 from recengine.encoders.sequence import SequenceEncoder as SequenceEncoder
 from recengine.encoders.text import TextEncoder as TextEncoder
@@ -29,9 +34,13 @@ from recengine.encoders.towers import TwoTower as TwoTower
 __all__ = [
     "AudioEncoder",
     "ImageEncoder",
+    "Interests",
     "OnnxEncoder",
     "OnnxRanker",
     "SequenceEncoder",
     "TextEncoder",
     "TwoTower",
+    "attention",
+    "interests",
+    "pool_history",
 ]

@@ -18,6 +18,7 @@ here, for it needs the runtime.
 from recengine.retrieval._columns import Columns as ItemColumns
 from recengine.retrieval.filters import Filter, as_predicate
 from recengine.retrieval.flat import FlatIndex
+from recengine.retrieval.interests import search_interests
 from recengine.retrieval.predicate import Predicate, where
 from recengine.retrieval.selection import merge_topk, topk
 from recengine.retrieval.similarity import (
@@ -36,6 +37,7 @@ __all__ = [
     "dot_similarity",
     "euclidean_distance",
     "merge_topk",
+    "search_interests",
     "topk",
     "where",
 ]
