@@ -186,9 +186,11 @@ CodePair second_group(CodePair top, CodePair rest, __m512i upper) {
           _mm512_ternarylogic_epi32(upper, top.high, _mm512_srli_epi32(rest.high, 4), 0xca)};
 }
 
+template <bool kFine>
 CodePair load_plane(const uint8_t* plane) {
-  _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead), _MM_HINT_T0);
-  _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead + 64), _MM_HINT_T0);
+  constexpr auto kHint = kFine ? _MM_HINT_T0 : _MM_HINT_NTA;
+  _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead), kHint);
+  _mm_prefetch(reinterpret_cast<const char*>(plane + kAhead + 64), kHint);
   return {_mm512_load_si512(plane), _mm512_load_si512(plane + 64)};
 }
 
@@ -201,8 +203,8 @@ __attribute__((noinline)) void code_tile(const uint8_t* high, const uint8_t* low
   for (int q = 0; q < Q; ++q) sum[q][0] = sum[q][1] = _mm512_setzero_si512();
   const __m512i upper = _mm512_set1_epi8(static_cast<char>(0xf0));
   for (int64_t p = 0; p < pairs; ++p) {
-    const CodePair top = load_plane(high + p * kPanelBytes);
-    const CodePair rest = kFine ? load_plane(low + p * kPanelBytes) : top;
+    const CodePair top = load_plane<kFine>(high + p * kPanelBytes);
+    const CodePair rest = kFine ? load_plane<kFine>(low + p * kPanelBytes) : top;
     const CodePair first = first_group<kFine>(top, rest, upper);
 #pragma GCC unroll 12
     for (int q = 0; q < Q; ++q) {
