@@ -268,6 +268,29 @@ def test_no_item_outside_is_above_the_bound(
         assert (np.abs(bound - last) <= room * spread).all()
 
 
+@each_storage
+def test_bound_holds_for_large_addends_and_inexact_queries(
+    rng: np.random.Generator, storage: str
+) -> None:
+    """A bias far above the products, and a graph that scaled the queries badly."""
+    vectors = rng.standard_normal((3000, 24)).astype(np.float32)
+    queries = rng.standard_normal((20, 24)).astype(np.float32)
+    for offset, blur in ((1e6, 0.0), (0.0, 1e-2)):
+        bias = rng.standard_normal(3000) + offset
+        index = rec.FlatIndex(vectors, metric="dot", bias=bias)
+        device = on_cpu(index, storage)
+        asked = _device_answer.Asked(5, _planner.Selection(None, None), None, None, -np.inf, 1, 0)
+        laid = device._laid_out(index._live.generation, asked)
+        asked_for = queries * (1 + blur * rng.standard_normal((20, 24))).astype(np.float32)
+        found = device._scorer.run(laid, asked_for, 32, None)
+        bound = _device_answer.highest_outside(
+            laid, queries, found.scaled, found.scale, found.values[:, -1]
+        )
+        scores = oracles.scores("dot", queries, vectors, bias)
+        np.put_along_axis(scores, found.rows, -np.inf, axis=1)
+        assert (scores.max(axis=1) <= bound).all()
+
+
 # --- an encoder before it -------------------------------------------------------------------------
 
 
