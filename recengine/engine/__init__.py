@@ -6,8 +6,8 @@ publishes it by replacing one reference under a writer lock, so no reader sees h
 Retrieval is a list of sources (`sources`): factors, content and popularity, each an index over
 ordinals with a way to see a user as a vector. One weighted source answers alone; several nominate
 and `fuse` finds the exact best of their weighted sum. `retrieve` applies what a user has seen and
-what the caller allows, denies or filters (`filters`); `answers` turns ordinals into the caller's
-ids, last of all.
+what the caller allows, denies or filters (`filters`); a ranker, if there is one (`ranker`), orders
+what was found (`last_stage`); `answers` turns ordinals into the caller's ids, last of all.
 `request` carries deadline and trace through every stage. `profiles` keeps the histories of the
 build as one sparse matrix and what was observed since in small parts of which an event copies one.
 `bundle` writes all of it as one checked file of arrays (`recengine.storage`) and reads it back

@@ -13,6 +13,7 @@ from recengine._validation import as_choice, as_k
 from recengine.engine.filters import Filters
 from recengine.engine.fuse import fuse
 from recengine.engine.identity import is_scalar
+from recengine.engine.last_stage import depth, reranked
 from recengine.engine.profiles import Profile
 from recengine.engine.request import Request
 from recengine.engine.retrieve import (
@@ -41,7 +42,9 @@ def for_users(
     if on_unknown == "raise":
         refuse_unknown(users, known)
     count = as_k(k, len(state.catalogue.items))
-    ranking = _recommended(state, queries, known, profiles, count, filters, request)
+    deep = depth(state, count)
+    found = _recommended(state, queries, known, profiles, deep, filters, request)
+    ranking = reranked(state, found, users, count, request)
     return answer(state, ranking, request, single=single)
 
 
@@ -49,7 +52,9 @@ def for_profile(state: State, profile: Profile, k: Any, filters: Filters, reques
     """Answer `Engine.recommend_for`."""
     queries, known = describe(state.weighted, [profile], request)
     count = as_k(k, len(state.catalogue.items))
-    ranking = _recommended(state, queries, known, [profile], count, filters, request)
+    deep = depth(state, count)
+    found = _recommended(state, queries, known, [profile], deep, filters, request)
+    ranking = reranked(state, found, [None], count, request)
     return answer(state, ranking, request, single=True)
 
 
@@ -104,7 +109,9 @@ def for_candidates(
     with request.stage("rank") as counts:
         items = np.unique(ordinals[ordinals >= 0])
         counts["candidates"], counts["items"] = len(ordinals), len(items)
-        ranking = rank(queries, items, count)
+        found = rank(queries, items, count if state.ranker.reference is None else len(items))
+    ranking = reranked(state, found, [user], count, request)
+    request.check_whole("the ranker")
     return answer(state, ranking, request, single=True)
 
 
@@ -120,8 +127,10 @@ def for_text(state: State, text: Any, k: Any, filters: Filters, request: Request
         counts["characters"] = len(text)
     request.check("the search")
     with request.stage(state.content.name) as counts:
-        ranking = search(state.content.index, query, count, None, filters, request)
+        deep = depth(state, count)
+        found = search(state.content.index, query, deep, None, filters, request)
         counts["queries"], counts["items"] = 1, len(state.content.index)
+    ranking = reranked(state, found, [None], count, request, context={"query": text})
     return answer(state, ranking, request, single=True)
 
 

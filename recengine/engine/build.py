@@ -16,6 +16,7 @@ from recengine.engine.catalogue import Catalogue
 from recengine.engine.encoder import Encoder, EncoderSlot
 from recengine.engine.popularity import Popularity
 from recengine.engine.profiles import Histories, Profiles
+from recengine.engine.ranker import Ranker, RankerSlot, check_columns
 from recengine.engine.sources import (
     CONTENT,
     MODEL,
@@ -38,6 +39,7 @@ def first_state(
     users: Any,
     items: Any,
     weights: Mapping[str, float] | None,
+    ranker: Ranker | None,
 ) -> State:
     """Return the state that `Engine.build` documents."""
     if not isinstance(inter, Interactions):
@@ -54,11 +56,15 @@ def first_state(
     shares = source_weights(weights, names)
     counts = np.bincount(histories.indices, minlength=len(inter.items)).astype(np.float32)
     dim = 0 if vectors is None else vectors.shape[1]
+    item_columns = _columns("items", items, "item_id", inter.items)
+    user_columns = _columns("users", users, "user_id", inter.users)
+    last = RankerSlot() if ranker is None else RankerSlot.of(ranker)
+    check_columns(last, item_columns, user_columns)
     return State(
         catalogue=Catalogue(
             inter.items,
             np.ones(len(inter.items), np.bool_),
-            _columns("items", items, "item_id", inter.items),
+            item_columns,
         ),
         profiles=Profiles(inter.users, histories, 0 if model is None else len(inter.items)),
         popularity=PopularitySource(shares[POPULARITY], Popularity.of(counts, NOBODY)),
@@ -67,8 +73,9 @@ def first_state(
         if model is None
         else ModelSource.of(shares[MODEL], model.item_factors_, NOBODY),
         model=model,
-        user_columns=_columns("users", users, "user_id", inter.users),
+        user_columns=user_columns,
         encoder=EncoderSlot() if encoder is None else EncoderSlot.of(encoder, dim),
+        ranker=last,
     )
 
 

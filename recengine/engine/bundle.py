@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from recengine.engine.catalogue import Catalogue
 from recengine.engine.encoder import Encoder, EncoderSlot
 from recengine.engine.popularity import Popularity
 from recengine.engine.profiles import Histories, Profiles
+from recengine.engine.ranker import Ranker, RankerSlot
 from recengine.engine.sources import (
     CONTENT,
     MODEL,
@@ -38,6 +40,8 @@ from recengine.storage import (
 
 KIND, SCHEMA = "engine", 1
 MODELS = ("ALS",)
+RANKER = {"class": str, "digest": str, "reference": dict | None}
+ENCODER = RANKER | {"dim": int}
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -63,6 +67,7 @@ def save(path: str | os.PathLike[str], state: State) -> str:
         "weights": {source.name: source.weight for source in state.sources},
         "n_modelled": profiles.n_modelled,
         "encoder": state.encoder.reference,
+        "ranker": state.ranker.reference,
         "model": None,
     }
     if state.content is not None:
@@ -77,15 +82,19 @@ def save(path: str | os.PathLike[str], state: State) -> str:
 
 
 def load(
-    path: str | os.PathLike[str], encoder: Encoder | None = None, *, digest: str = ""
+    path: str | os.PathLike[str],
+    encoder: Encoder | None = None,
+    ranker: Ranker | None = None,
+    *,
+    digest: str = "",
 ) -> tuple[State, str]:
     """Return (the state a file holds, the digest of its manifest).
 
     Parameters
     ----------
     path : path-like
-    encoder : Encoder, optional
-        Takes the place of the one that the file names.
+    encoder, ranker : optional
+        Take the place of those that the file names.
     digest : str
         That of a file that was verified before: only its manifest is verified again.
     """
@@ -95,6 +104,8 @@ def load(
     state = _checked(path, bundle)
     if encoder is not None:
         state = replace(state, encoder=state.encoder.given(encoder))
+    if ranker is not None:
+        state = replace(state, ranker=state.ranker.given(ranker))
     return state, bundle.digest
 
 
@@ -141,7 +152,8 @@ def _state(bundle: Bundle) -> State:
         factors=source,
         model=model,
         user_columns=_columns("user_columns", arrays, None),
-        encoder=EncoderSlot(_reference(meta["encoder"])),
+        encoder=EncoderSlot(_reference("encoder", meta["encoder"], ENCODER)),
+        ranker=RankerSlot(_reference("ranker", meta.get("ranker"), RANKER)),
     )
 
 
@@ -187,15 +199,14 @@ def _columns(name: str, arrays: Arrays, n_rows: int | None) -> Arrays:
     return columns
 
 
-def _reference(described: Any) -> Any:
+def _reference(name: str, described: Any, kinds: Mapping[str, Any]) -> Any:
     if described is None:
         return None
-    kinds = {"class": str, "digest": str, "dim": int, "reference": dict | None}
     if not isinstance(described, dict) or described.keys() != kinds.keys():
-        raise ValueError("its encoder is not described")
-    for name, kind in kinds.items():
-        if not isinstance(described[name], kind):
-            raise ValueError(f"its encoder's {name} is {described[name]!r}")
+        raise ValueError(f"its {name} is not described")
+    for key, kind in kinds.items():
+        if not isinstance(described[key], kind):
+            raise ValueError(f"its {name}'s {key} is {described[key]!r}")
     return described
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import IdArray
-from recengine.engine.attributes import Columns, align
+from recengine.engine.attributes import Columns
 from recengine.engine.encoder import Encoder
 from recengine.engine.identity import as_id_list
+from recengine.engine.ranker import Ranker
 from recengine.engine.state import State
 
 
@@ -44,6 +45,11 @@ class Contents:
         """The text encoder, opened if need be; None in an engine without one."""
         slot = self._state.encoder
         return None if slot.reference is None else slot.get("encoder")
+
+    @property
+    def ranker(self) -> Ranker | None:
+        """The last stage, opened if need be; None in an engine without one."""
+        return self._state.ranker.get()
 
     def history(self, user_id: Any) -> tuple[IdArray, NDArray[np.float32]]:
         """Return (ids of the items a user has had, weights), by ordinal; empty if unknown.
@@ -91,9 +97,7 @@ class Contents:
         """
         state = self._state
         names = as_id_list("ids", ids, state.profiles.is_str)
-        rows = state.profiles.users.indices(names, missing="mark")
-        n_rows = next((len(column) for column in state.user_columns.values()), 0)
-        return align(state.user_columns, np.where(rows < n_rows, rows, -1))
+        return state.user_attributes(names)
 
     def __contains__(self, item_id: object) -> bool:
         catalogue = self._state.catalogue

@@ -19,6 +19,7 @@ from recengine.engine.build import first_state
 from recengine.engine.contents import Contents
 from recengine.engine.encoder import Encoder
 from recengine.engine.identity import as_id_list
+from recengine.engine.ranker import Ranker
 from recengine.engine.requests import Requests
 from recengine.engine.sources import FactorModel
 from recengine.engine.state import State
@@ -38,7 +39,8 @@ class Engine(Requests, Contents):
 
     A score is that of the one weighted source (factors: inner product; content: cosine;
     popularity: number of users who have the item), or with several weighted sources the sum of
-    weight times score, to which a source that does not know the user or the item adds nothing.
+    weight times score, to which a source that does not know the user or the item adds nothing. In
+    an engine with a ranker it is the ranker's, for the candidates that those sources found.
     A user whom no weighted source knows is unknown: ``on_unknown="popular"`` answers with what
     most users have.
 
@@ -68,6 +70,7 @@ class Engine(Requests, Contents):
         users: Any = None,
         items: Any = None,
         weights: Mapping[str, float] | None = None,
+        ranker: Ranker | None = None,
     ) -> Engine:
         """Make an engine.
 
@@ -89,6 +92,11 @@ class Engine(Requests, Contents):
         weights : mapping of {"model", "content", "popularity"} to float, optional
             How much each source counts, >= 0; one that is not named has 0. When omitted: the
             model alone, else content alone, else popularity alone.
+        ranker : OnnxRanker, optional
+            The last stage of `recommend`, `recommend_for`, `rank` and `search`: it scores what they
+            found anew, by attributes of `items` and `users`, the request's ``context`` (in `search`
+            the text is its ``query``) and ``candidate.score``. Any object with `n_candidates`,
+            `columns`, `digest` and `score` serves.
 
         Returns
         -------
@@ -103,7 +111,7 @@ class Engine(Requests, Contents):
         -----
         O(n_events + n_items dim). The factors and histories are shared with `model` and `inter`.
         """
-        return cls(first_state(inter, model, content, encoder, users, items, weights))
+        return cls(first_state(inter, model, content, encoder, users, items, weights, ranker))
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -215,7 +223,8 @@ class Engine(Requests, Contents):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the engine to one file, complete or not at all.
 
-        Everything is kept, what was observed too; the encoder by reference (paths and digests).
+        Everything is kept, what was observed too; encoder and ranker by reference (paths and
+        digests).
         Saving runs beside requests and changes and writes the state of the moment it began.
 
         Parameters
@@ -232,7 +241,12 @@ class Engine(Requests, Contents):
         self._saved = (state, Path(path).absolute(), digest)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], encoder: Encoder | None = None) -> Engine:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        encoder: Encoder | None = None,
+        ranker: Ranker | None = None,
+    ) -> Engine:
         """Open a saved engine; its arrays stay in the file, mapped read-only.
 
         Parameters
@@ -241,6 +255,8 @@ class Engine(Requests, Contents):
         encoder : TextEncoder, optional
             The encoder to use; its digest must be that of the saved one. When omitted the saved
             reference is opened when a text first comes.
+        ranker : OnnxRanker, optional
+            Likewise; when omitted the saved reference is opened by the first request.
 
         Returns
         -------
@@ -252,7 +268,7 @@ class Engine(Requests, Contents):
         BundleError
             The file is damaged, foreign or of another version. Nothing in it is ever executed.
         ValueError
-            `encoder` is another one than the saved.
+            `encoder` or `ranker` is another one than the saved.
         FileNotFoundError
             There is no such file.
 
@@ -260,7 +276,7 @@ class Engine(Requests, Contents):
         -----
         Every byte is read once to verify its digest; neither Numba nor SciPy is imported.
         """
-        state, digest = bundle.load(path, encoder)
+        state, digest = bundle.load(path, encoder, ranker)
         return cls(state, (Path(path).absolute(), digest))
 
     def __reduce__(self) -> tuple[Any, tuple[Path, str]]:

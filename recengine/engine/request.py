@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,8 +23,15 @@ class Request:
     trace : bool
         Whether to record what each stage did.
     context : mapping, optional
-        Facts about the moment of the request. No stage of this version reads any, so a context
-        is refused rather than ignored.
+        Facts about the moment of the request, for the ranker. What no stage reads is refused rather
+        than ignored.
+    reads : sequence of str
+        What the stages read of it.
+
+    Attributes
+    ----------
+    context : mapping
+    partial : bool
 
     Notes
     -----
@@ -32,12 +39,23 @@ class Request:
     """
 
     def __init__(
-        self, timeout: float | None, trace: bool, context: Mapping[str, Any] | None
+        self,
+        timeout: float | None,
+        trace: bool,
+        context: Mapping[str, Any] | None,
+        reads: Sequence[str] = (),
     ) -> None:
         if not isinstance(trace, bool):
             raise TypeError(f"trace must be a bool, got {type(trace).__name__}")
-        if context is not None:
+        if context is not None and not reads:
             raise ValueError(f"context must be None: no stage reads it, got {context!r}")
+        if context is not None and not isinstance(context, Mapping):
+            raise TypeError(f"context must be a mapping, got {type(context).__name__}")
+        self.context: Mapping[str, Any] = {} if context is None else dict(context)
+        if unread := [name for name in self.context if name not in reads]:
+            raise ValueError(
+                f"context must be of {', '.join(reads)}, which the ranker reads, got {unread[0]!r}"
+            )
         self.partial = False
         self._start = time.monotonic()
         self._deadline: float | None = None
@@ -60,6 +78,11 @@ class Request:
         """Raise `DeadlineError` if the deadline has passed before a stage that must run whole."""
         if self.expired():
             raise DeadlineError(f"timeout ran out before {stage}, which has no partial answer")
+
+    def check_whole(self, stage: str) -> None:
+        """Raise `DeadlineError` if a stage that must run whole was cut short."""
+        if self.partial:
+            raise DeadlineError(f"timeout ran out in {stage}, which has no partial answer here")
 
     @contextmanager
     def stage(self, name: str) -> Iterator[dict[str, Any]]:

@@ -61,8 +61,8 @@ class Requests:
             ``partial`` set.
         trace : bool
             Fill ``trace`` with ``{"ms", "stages": [{"stage", "ms", counts...}]}``.
-        context : None
-            No stage reads a context yet, so one is refused.
+        context : mapping of str to value, optional
+            Facts about the moment, for the engine's ranker: those that it reads, no others.
 
         Returns
         -------
@@ -79,9 +79,13 @@ class Requests:
         Notes
         -----
         One weighted source: one exact search over its items. Several: as long as it takes to
-        certify the best k of the sum, at worst every item scored.
+        certify the best k of the sum, at worst every item scored. With a ranker that is done for
+        its `n_candidates` (k, if that is more), then it scores them, user by user: the answer is
+        its order and its scores. Where the timeout passes before it is through with a user, his
+        answer is that of retrieval, scores too, and ``partial`` is set.
         """
-        request, state = Request(timeout, trace, context), self._state
+        state = self._state
+        request = Request(timeout, trace, context, state.ranker.context)
         filters = as_filters(self, state, exclude_seen, allow, deny, where, filter)
         return answers.for_users(state, user_id, k, filters, on_unknown, request)
 
@@ -124,7 +128,8 @@ class Requests:
         ValueError, TypeError
             Wrong arguments.
         """
-        request, state = Request(timeout, trace, context), self._state
+        state = self._state
+        request = Request(timeout, trace, context, state.ranker.context)
         filters = as_filters(self, state, exclude_seen, allow, deny, where, filter)
         with request.stage("fold_in") as counts:
             profile = state.fold(_profile(state, history, weights))
@@ -161,16 +166,18 @@ class Requests:
         Returns
         -------
         TopK
-            ids and scores (k,), the scores with the bits that `recommend` gives them.
+            ids and scores (k,), the scores with the bits that `recommend` gives them. With a ranker
+            it scores all candidates, and in a float graph a score differs by rounding with them.
 
         Raises
         ------
         DeadlineError
-            The timeout had passed before ranking began.
+            The timeout had passed before ranking began, or while a ranker was at it.
         UnknownUserError, ValueError, TypeError
             As in `recommend`.
         """
-        request, state = Request(timeout, trace, context), self._state
+        state = self._state
+        request = Request(timeout, trace, context, state.ranker.context)
         return answers.for_candidates(state, user_id, candidate_ids, k, on_unknown, request)
 
     def search(
@@ -187,6 +194,9 @@ class Requests:
         context: Mapping[str, Any] | None = None,
     ) -> TopK:
         """Return the k items whose content is nearest to a free text, by cosine.
+
+        With a ranker its `n_candidates` nearest are found, and the answer is its order of them; the
+        text is the column ``query`` of its context.
 
         Parameters
         ----------
@@ -207,7 +217,8 @@ class Requests:
         DeadlineError
             The timeout passed while the text was encoded, which has no partial answer.
         """
-        request, state = Request(timeout, trace, context), self._state
+        state = self._state
+        request = Request(timeout, trace, context, state.ranker.context)
         filters = as_filters(self, state, False, allow, deny, where, filter)
         return answers.for_text(state, text, k, filters, request)
 
@@ -233,8 +244,10 @@ class Requests:
         source : {"model", "content"}, optional
             Whose vectors to compare. When omitted, for each item the source of the highest weight
             in which it has a vector: an item without factors is compared by content.
-        k, allow, deny, where, filter, timeout, trace, context
+        k, allow, deny, where, filter, timeout, trace
             As in `recommend`.
+        context : None
+            No ranker is asked here, so there is nobody to read it.
 
         Returns
         -------

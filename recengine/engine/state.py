@@ -9,11 +9,12 @@ import numpy as np
 
 from recengine._errors import UnknownUserError
 from recengine._types import Float32Array, ItemId
-from recengine.engine.attributes import Columns
+from recengine.engine.attributes import Columns, align
 from recengine.engine.catalogue import Catalogue
 from recengine.engine.encoder import EncoderSlot
 from recengine.engine.identity import as_id, as_id_list
 from recengine.engine.profiles import Profile, Profiles
+from recengine.engine.ranker import RankerSlot
 from recengine.engine.sources import (
     CONTENT,
     MODEL,
@@ -42,6 +43,8 @@ class State:
         Attributes of the users of the build.
     encoder : EncoderSlot
         Turns texts into content vectors.
+    ranker : RankerSlot
+        Scores what retrieval found.
     popularity : PopularitySource
     content : ContentSource or None
     factors : ModelSource or None
@@ -57,6 +60,7 @@ class State:
     model: FactorModel | None = None
     user_columns: Columns = field(default_factory=dict, repr=False)
     encoder: EncoderSlot = field(default_factory=EncoderSlot)
+    ranker: RankerSlot = field(default_factory=RankerSlot)
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -89,6 +93,17 @@ class State:
         """Return user ids as ints or strs."""
         ids: list[ItemId] = as_id_list("user_id", user_ids, self.profiles.is_str).tolist()
         return ids
+
+    def user_attributes(self, ids: Any) -> Columns:
+        """Return the attribute columns of users; missing for those the build did not know.
+
+        `ids` are as `users` returns them; None is one user whom nobody knows.
+        """
+        rows = np.array([-1])
+        if ids is not None:
+            rows = self.profiles.users.indices(ids, missing="mark")
+        n_rows = next((len(column) for column in self.user_columns.values()), 0)
+        return align(self.user_columns, np.where(rows < n_rows, rows, -1))
 
 
 def default_weights(state: State) -> dict[str, float]:
