@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array
 from recengine._validation import as_count, check_finite
-from recengine.encoders.pooling import normalized
-from recengine.encoders.progress import progress_bar
+from recengine.encoders.rows import RowGraph
+from recengine.encoders.running import Countdown
 from recengine.runtime import Port, open_session
 
 
@@ -63,10 +62,7 @@ class OnnxEncoder:
         runtime: Mapping[str, Any] | None = None,
     ) -> None:
         self._session = open_session(path, device, num_threads, runtime)
-        names = [port.name for port in self.outputs]
-        if output is not None and output not in names:
-            raise ValueError(f"output must be one of {', '.join(names)}, got {output!r}")
-        self._taken = 0 if output is None else names.index(output)
+        self._graph = RowGraph(self._session, output, normalize)
         self.normalize = normalize
 
     @property
@@ -97,8 +93,7 @@ class OnnxEncoder:
     @property
     def dim(self) -> int | None:
         """Length of a vector; None where only a run can tell."""
-        shape = self.outputs[self._taken].shape
-        return shape[-1] if shape and isinstance(shape[-1], int) else None
+        return self._graph.dim
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
         """Run the graph once on whole arrays.
@@ -117,7 +112,11 @@ class OnnxEncoder:
         return dict(zip(names, self._session.run(feeds), strict=True))
 
     def encode(
-        self, arrays: Mapping[str, Any] | Any, batch_size: int = 64, progress: bool = False
+        self,
+        arrays: Mapping[str, Any] | Any,
+        batch_size: int = 64,
+        progress: bool = False,
+        timeout: float | None = None,
     ) -> Float32Array:
         """Encode rows in batches.
 
@@ -130,6 +129,8 @@ class OnnxEncoder:
             filled up with copies of its last row.
         progress : bool
             Show a progress bar on standard error.
+        timeout : float, optional
+            Seconds, > 0, for all of it. A batch is ended at its first node boundary after them.
 
         Returns
         -------
@@ -140,58 +141,30 @@ class OnnxEncoder:
         ------
         ValueError, TypeError
             If names, shapes or dtypes do not fit, or the graph gives NaN or infinity.
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
-        vectors = self._encoded(arrays, batch_size, progress)
+        vectors = self._graph.vectors(arrays, batch_size, Countdown(timeout), shown=progress)
         return check_finite(f"the output of {self._session.path.name}", vectors)
 
-    def _encoded(self, arrays: Any, batch_size: int, progress: bool = False) -> Float32Array:
-        """Encode, and let NaN and infinity through: the caller sees to them."""
-        rows, n_rows = self._rows(arrays)
-        fixed = self._fixed_batch()
-        step = fixed or batch_size
-        parts: list[Float32Array] = []
-        with progress_bar("encoding", n_rows, shown=progress) as advance:
-            for start in range(0, n_rows, step):
-                stop = min(start + step, n_rows)
-                pick = np.arange(start, start + fixed if fixed else stop).clip(max=stop - 1)
-                parts.append(self._vectors({k: v[pick] for k, v in rows.items()}, stop - start))
-                advance(stop - start)
-        return self._joined(parts)
+    @property
+    def ready(self) -> bool:
+        """Whether `warm_up` has been done in this process."""
+        return self._session.ready
 
-    def _joined(self, parts: list[Float32Array]) -> Float32Array:
-        if not parts:
-            if self.dim is None:
-                raise ValueError("arrays must have at least one row: the graph hides its dim")
-            return np.empty((0, self.dim), np.float32)
-        return np.concatenate(parts)
+    def warm_up(self, requests: Iterable[Mapping[str, Any]]) -> None:
+        """Run requests and drop their results, so that later ones of their shapes do not stall.
 
-    def _rows(self, arrays: Any) -> tuple[dict[str, NDArray[Any]], int]:
-        if not isinstance(arrays, Mapping):
-            if len(self.inputs) != 1:
-                listed = "; ".join(map(str, self.inputs))
-                raise TypeError(f"arrays must be a mapping of the graph's inputs: {listed}")
-            arrays = {self.inputs[0].name: arrays}
-        rows = {name: np.asarray(value) for name, value in arrays.items()}
-        counts = {array.shape[0] if array.ndim else -1 for array in rows.values()}
-        if len(counts) != 1 or -1 in counts:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in rows.items())
-            raise ValueError(f"arrays must have the same number of rows, got {shapes}")
-        return rows, counts.pop()
+        Parameters
+        ----------
+        requests : iterable of mappings
+            Feeds as of `run`: one for each number of rows that will come, the largest first, or
+            requests on record.
 
-    def _fixed_batch(self) -> int:
-        sizes = {port.shape[0] for port in self.inputs if port.shape}
-        numbers = [size for size in sizes if isinstance(size, int)]
-        return numbers[0] if numbers else 0
-
-    def _vectors(self, feeds: dict[str, NDArray[Any]], n_rows: int) -> Float32Array:
-        found = self._session.run(feeds)[self._taken]
-        name = self.outputs[self._taken].name
-        if found.ndim != 2 or len(found) < n_rows or found.dtype.kind not in "fiu":
-            raise ValueError(
-                f"output {name} must be real and (n, dim), got {found.dtype} of {found.shape} "
-                f"for {n_rows} rows"
-            )
-        with np.errstate(over="ignore", invalid="ignore"):
-            vectors = found[:n_rows].astype(np.float32)
-            return normalized(vectors) if self.normalize else vectors
+        Raises
+        ------
+        ValueError, TypeError
+            As `run`; also if there are no requests.
+        """
+        self._session.warm_up(requests)

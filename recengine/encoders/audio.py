@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, overload
 
-from recengine._errors import SoundError
 from recengine._types import Float32Array
 from recengine._validation import as_choice, as_count
 from recengine.encoders.audio_folder import (
@@ -17,19 +15,18 @@ from recengine.encoders.audio_folder import (
     read_audio_options,
 )
 from recengine.encoders.audio_graph import AudioGraph
+from recengine.encoders.encoder import GraphEncoder
 from recengine.encoders.folder import resolve
-from recengine.encoders.pooling import normalized
-from recengine.encoders.progress import progress_bar
+from recengine.encoders.hearing import heard
+from recengine.encoders.running import Countdown, Running
 from recengine.encoders.skipping import ON_ERROR, Encoded
 from recengine.encoders.sound_means import SoundMeans
-from recengine.encoders.sounds import Sound, check_kind, described, mono_blocks
-from recengine.encoders.windows import Stretch, stretches
-from recengine.runtime import open_session
+from recengine.encoders.sounds import Sound
 
 QUERY_WINDOWS = 64
 
 
-class AudioEncoder:
+class AudioEncoder(GraphEncoder):
     """Sound to vector: the mean over windows of what a graph hears in each.
 
     Parameters
@@ -58,6 +55,8 @@ class AudioEncoder:
         Scale each vector to length 1.
     num_threads : int, optional
         Threads inside one operator; what this process may use when omitted.
+    runtime : mapping, optional
+        Options of the runtime by name, as `recengine.runtime.open_session` takes them.
 
     Raises
     ------
@@ -78,6 +77,9 @@ class AudioEncoder:
     >>> vectors = encoder.encode(["hello.wav", "rain.flac"])  # doctest: +SKIP
     """
 
+    _reference_type = AudioReference
+    _reference: AudioReference
+
     def __init__(
         self,
         model: str | os.PathLike[str],
@@ -92,6 +94,7 @@ class AudioEncoder:
         feature_offset: float = 0.0,
         normalize: bool = True,
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> None:
         options = AudioOptions(
             window=window,
@@ -102,23 +105,25 @@ class AudioEncoder:
             feature_offset=feature_offset,
             normalize=normalize,
         )
-        self._set_up(model, front_end, options, (device, num_threads), source="")
+        running = Running(device, num_threads, runtime)
+        self._set_up(model, front_end, options, running, source="")
 
     def _set_up(
         self,
         model: str | os.PathLike[str],
         front_end: str | os.PathLike[str] | None,
         options: AudioOptions,
-        asked: tuple[str, int | None],
+        running: Running,
         source: str,
     ) -> None:
         options = options.checked()
         if front_end is None and (options.feature_scale, options.feature_offset) != (1.0, 0.0):
             raise ValueError("feature_scale and feature_offset must go with a front_end")
-        session = open_session(model, *asked)
-        front = None if front_end is None else open_session(front_end, *asked)
+        session = running.open(model)
+        front = None if front_end is None else running.open(front_end)
         self._graph = AudioGraph(session, front, options)
-        self._options, self._asked = options, asked
+        self._session, self._options, self._running = session, options, running
+        self._dim = self._graph.dim
         self._reference = AudioReference(
             source=source,
             model=str(session.path),
@@ -129,17 +134,12 @@ class AudioEncoder:
         )
 
     @classmethod
-    def _made(cls, *parts: Any) -> AudioEncoder:
-        encoder = cls.__new__(cls)
-        encoder._set_up(*parts)
-        return encoder
-
-    @classmethod
     def open(
         cls,
         source: str | os.PathLike[str],
         device: str = "cpu",
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> AudioEncoder:
         """Open a model folder, or a model that `recengine fetch` knows by name.
 
@@ -151,7 +151,7 @@ class AudioEncoder:
             ``window`` and ``hop`` among them. Or a folder with openWakeWord's
             ``melspectrogram.onnx`` and ``embedding_model.onnx``. Or a name such as
             "speech-embedding", downloaded on first use. A folder goes before a name.
-        device, num_threads
+        device, num_threads, runtime
             As of `AudioEncoder`.
 
         Returns
@@ -170,32 +170,17 @@ class AudioEncoder:
         folder, name = resolve(source)
         model, front_end = find_audio_files(folder)
         options = read_audio_options(folder)
-        return cls._made(model, front_end, options, (device, num_threads), name)
+        return cls._made(model, front_end, options, Running(device, num_threads, runtime), name)
 
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self._graph.dim
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._graph.model.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._graph.model.reason
+    @classmethod
+    def _found(cls, reference: AudioReference, running: Running) -> AudioEncoder:
+        model, front_end = reference.files()
+        return cls._made(model, front_end, reference.options, running, reference.source)
 
     @property
     def options(self) -> AudioOptions:
         """Window, hop, rate, scales and normalisation."""
         return self._options
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything that makes the vectors: the graphs and the options."""
-        return self._reference.digest
 
     @overload
     def encode(
@@ -204,6 +189,7 @@ class AudioEncoder:
         batch_size: int = 64,
         progress: bool = False,
         on_error: Literal["raise"] = "raise",
+        timeout: float | None = None,
     ) -> Float32Array: ...
     @overload
     def encode(
@@ -213,6 +199,7 @@ class AudioEncoder:
         progress: bool = False,
         *,
         on_error: Literal["skip"],
+        timeout: float | None = None,
     ) -> Encoded: ...
     def encode(
         self,
@@ -220,6 +207,7 @@ class AudioEncoder:
         batch_size: int = 64,
         progress: bool = False,
         on_error: str = "raise",
+        timeout: float | None = None,
     ) -> Float32Array | Encoded:
         """Encode sounds.
 
@@ -236,6 +224,8 @@ class AudioEncoder:
             Show a progress bar on standard error, counted in sounds.
         on_error : {"raise", "skip"}
             What to do about a sound that cannot be encoded.
+        timeout : float, optional
+            Seconds, > 0, for all of it. A graph is ended at its first node boundary after them.
 
         Returns
         -------
@@ -252,6 +242,8 @@ class AudioEncoder:
             If a file cannot be opened: `FileNotFoundError` where there is none.
         TypeError
             If an entry is no sound at all; also under ``on_error="skip"``.
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
 
         Notes
         -----
@@ -275,100 +267,35 @@ class AudioEncoder:
                 "[sound], or use encode_query"
             )
         strict = on_error == "raise"
-        found = self._encoded(sounds, batch_size, "sounds[{}]", shown=progress, strict=strict)
+        means = SoundMeans(self._graph, batch_size, Countdown(timeout))
+        found = heard(sounds, means, self._options, "sounds[{}]", shown=progress, strict=strict)
         return found.vectors if strict else found
 
-    def encode_query(self, sound: Sound) -> Float32Array:
+    def encode_query(self, sound: Sound, timeout: float | None = None) -> Float32Array:
         """Encode one sound, alone in its batches.
 
         Parameters
         ----------
         sound : path, bytes or (samples, rate)
             As of `encode`.
+        timeout : float, optional
+            Seconds, > 0.
 
         Returns
         -------
         ndarray (dim,), float32
             The same bits whatever else is being encoded.
-        """
-        found = self._encoded([sound], QUERY_WINDOWS, "sound", shown=False, strict=True)
-        vector: Float32Array = found.vectors[0]
-        return vector
-
-    def _encoded(
-        self, sounds: Iterable[Sound], batch_size: int, label: str, *, shown: bool, strict: bool
-    ) -> Encoded:
-        means = SoundMeans(self._graph, batch_size)
-        total = operator.length_hint(sounds) or None
-        with progress_bar("encoding", total, shown=shown) as advance:
-            for index, sound in enumerate(sounds):
-                name = described(label.format(index), sound)
-                check_kind(name, sound)
-                means.begin(name)
-                try:
-                    for stretch in self._heard(name, sound):
-                        means.add(stretch)
-                except (SoundError, OSError) as error:
-                    if strict:
-                        raise
-                    named = isinstance(error, SoundError)
-                    means.skip(str(error) if named else f"{name}: {error}")
-                advance(1)
-            found = means.finish()
-        if strict and found.skipped:
-            raise SoundError(found.skipped[0].reason)
-        if self._options.normalize:
-            found = found._replace(vectors=normalized(found.vectors))
-        return found
-
-    def _heard(self, name: str, sound: Sound) -> Iterator[Stretch]:
-        options = self._options
-        blocks = mono_blocks(name, sound, options.sample_rate)
-        return stretches(blocks, options.window, options.hop, self._graph.stretch)
-
-    def reference(self) -> dict[str, Any]:
-        """Return what finds this encoder again, as JSON values: paths, digests and options.
-
-        Device and thread count are not in it: they belong to the machine that runs the encoder.
-        """
-        return self._reference.to_json()
-
-    @classmethod
-    def from_reference(
-        cls,
-        reference: Mapping[str, Any],
-        device: str = "cpu",
-        num_threads: int | None = None,
-    ) -> AudioEncoder:
-        """Open the encoder that `reference` describes.
-
-        Parameters
-        ----------
-        reference : mapping
-            From `reference`. Where its paths are gone and it came from a fetched name, the files
-            are fetched by that name.
-        device, num_threads
-            As of `AudioEncoder`.
-
-        Returns
-        -------
-        AudioEncoder
-            With the same `digest`.
 
         Raises
         ------
-        BundleError
-            If a file is not the one that was referred to, or the reference is damaged.
-        FileNotFoundError, FetchError
-            If a file is gone, and cannot be fetched.
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
         """
-        found = AudioReference.from_json(reference)
-        model, front_end = found.files()
-        return cls._made(model, front_end, found.options, (device, num_threads), found.source)
+        means = SoundMeans(self._graph, QUERY_WINDOWS, Countdown(timeout))
+        found = heard([sound], means, self._options, "sound")
+        vector: Float32Array = found.vectors[0]
+        return vector
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return AudioEncoder.from_reference, (self.reference(), *self._asked)
-
-    def __repr__(self) -> str:
-        path = str(self._graph.model.path)
-        return f"AudioEncoder({path!r}, device={self.device!r}, dim={self.dim})"
+    def warm_up(self) -> None:
+        """Run both graphs at their largest and smallest, so that no request waits for memory."""
+        self._graph.warm_up(QUERY_WINDOWS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recengine._types import Float32Array
 from recengine.encoders.audio_folder import AudioOptions
+from recengine.encoders.running import UNLIMITED, Countdown
 from recengine.encoders.windows import Stretch
 from recengine.runtime import Port, Session
 
@@ -55,7 +56,7 @@ class AudioGraph:
         found = self.vectors(self.windows(Stretch(self._silence(1), np.ones(1))))
         self.dim = int(found.shape[1])
 
-    def windows(self, stretch: Stretch) -> NDArray[Any]:
+    def windows(self, stretch: Stretch, countdown: Countdown = UNLIMITED) -> NDArray[Any]:
         """Return (n_windows, frames, bands), or (n_windows, window) where there is no front end.
 
         One stretch is one run of the front end: the floor that speech models cut at, 80 dB below
@@ -63,7 +64,7 @@ class AudioGraph:
         """
         n_windows = len(stretch.shares)
         samples = stretch.samples * np.float32(self._options.amplitude)
-        frames = samples if self.front_end is None else self._features(samples)
+        frames = samples if self.front_end is None else self._features(samples, countdown)
         expected = self._frames + self._frames_a_hop * (n_windows - 1)
         if self.front_end is not None and len(frames) != expected:
             raise ValueError(
@@ -73,15 +74,14 @@ class AudioGraph:
         views = sliding_window_view(frames, self._frames, axis=0)[:: self._frames_a_hop]
         return views if self.front_end is None else views.transpose(0, 2, 1)
 
-    def vectors(self, windows: NDArray[Any]) -> Float32Array:
+    def vectors(self, windows: NDArray[Any], countdown: Countdown = UNLIMITED) -> Float32Array:
         """Return (n, dim) for n windows, whatever their sounds."""
-        n_windows, fixed = len(windows), self._input.shape[0] if self._input.shape else None
-        step = fixed if isinstance(fixed, int) and fixed > 0 else n_windows
+        n_windows = len(windows)
+        step = self._fixed_rows() or n_windows
         parts = []
         for start in range(0, n_windows, step):
             pick = np.arange(start, start + step).clip(max=n_windows - 1)
-            feed = _laid_out(windows[pick], self._input, self.model)
-            found = self.model.run({self._input.name: feed})[self._output]
+            found = countdown.run(self.model, self._feeds(windows[pick]))[self._output]
             if found.ndim < 2 or len(found) != len(pick):
                 port = self.model.outputs[self._output]
                 raise ValueError(
@@ -93,11 +93,29 @@ class AudioGraph:
         vectors: Float32Array = np.concatenate(parts)
         return vectors
 
-    def _features(self, samples: Float32Array) -> NDArray[Any]:
-        assert self.front_end is not None
+    def warm_up(self, n_windows: int) -> None:
+        """Run both graphs on silence: a whole stretch and one window; `n_windows` and one."""
+        if self.front_end is not None:
+            sounds = (self._silence(count) for count in (self.stretch, 1))
+            self.front_end.warm_up(self._front_feeds(samples) for samples in sounds)
+        window = self.windows(Stretch(self._silence(1), np.ones(1)))
+        counts = [self._fixed_rows()] if self._fixed_rows() else [n_windows, 1]
+        self.model.warm_up(self._feeds(window.repeat(count, axis=0)) for count in counts)
+
+    def _fixed_rows(self) -> int:
+        rows = self._input.shape[0] if self._input.shape else None
+        return rows if isinstance(rows, int) and rows > 0 else 0
+
+    def _feeds(self, windows: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {self._input.name: _laid_out(windows, self._input, self.model)}
+
+    def _front_feeds(self, samples: Float32Array) -> dict[str, NDArray[Any]]:
         rank = max(1, len(self._front_input.shape))
-        feed = samples.reshape((1,) * (rank - 1) + samples.shape)
-        found = self.front_end.run({self._front_input.name: feed})[self._front_output]
+        return {self._front_input.name: samples.reshape((1,) * (rank - 1) + samples.shape)}
+
+    def _features(self, samples: Float32Array, countdown: Countdown = UNLIMITED) -> NDArray[Any]:
+        assert self.front_end is not None
+        found = countdown.run(self.front_end, self._front_feeds(samples))[self._front_output]
         if found.ndim < 2 or found.size != found.shape[-2] * found.shape[-1]:
             raise ValueError(
                 f"{self.front_end.path.name} must give (..., frames, bands) for one sound, "

@@ -1,18 +1,16 @@
-"""How images are framed for a graph: from its input, the caller's words or a model folder."""
+"""How images are framed for a graph: from its input and the caller's words."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from recengine._validation import as_choice, as_count, as_real
-from recengine.encoders.folder import MODELS, read_json
 from recengine.encoders.pixels import RESAMPLES, Framing
 from recengine.runtime import Port
 
-REFUSED = ("crop_pct", "do_pad", "rescale_offset")
 RESCALE = 1 / 255
+SCALING = {"scale": RESCALE, "mean": (0.0,) * 3, "std": (1.0,) * 3}  # what holds when omitted
 
 
 def is_channels_first(port: Port) -> bool:
@@ -33,12 +31,13 @@ def is_channels_first(port: Port) -> bool:
 
 def framing(
     port: Port,
-    size: Any,
-    crop: Any,
-    resample: Any,
-    scale: Any,
-    mean: Any,
-    std: Any,
+    *,
+    size: Any = None,
+    crop: Any = None,
+    resample: Any = "bicubic",
+    scale: Any = None,
+    mean: Any = None,
+    std: Any = None,
 ) -> Framing:
     """Return the framing that the arguments of `ImageEncoder` ask for, checked against `port`."""
     taken = _graph_size(port)
@@ -61,9 +60,9 @@ def framing(
     given = [name for name, value in scaling.items() if value is not None]
     if given and str(port.dtype) == "uint8":
         raise ValueError(f"{given[0]} must be omitted: the graph takes uint8 and scales itself")
-    scale = RESCALE if scale is None else as_real("scale", scale, minimum=0, exclusive=True)
-    mean = (0.0,) * 3 if mean is None else _colours("mean", mean)
-    std = (1.0,) * 3 if std is None else _colours("std", std)
+    asked = SCALING | {name: scaling[name] for name in given}
+    scale = as_real("scale", asked["scale"], minimum=0, exclusive=True)
+    mean, std = _colours("mean", asked["mean"]), _colours("std", asked["std"])
     if min(std) <= 0:
         raise ValueError(f"std must be > 0, got {std}")
     return Framing(resize, piece, resample, scale, mean, std)
@@ -86,62 +85,3 @@ def _colours(name: str, value: Any) -> tuple[float, ...]:
     if not isinstance(value, Sequence) or len(value) != 3:
         raise ValueError(f"{name} must be 3 numbers, one a colour, got {value!r}")
     return tuple(as_real(name, number) for number in value)
-
-
-def find_model(folder: Path) -> Path:
-    """Return the path of the model in `folder`."""
-    model = next((folder / name for name in MODELS if (folder / name).is_file()), None)
-    if model is None:
-        raise FileNotFoundError(f"{folder} must hold {' or '.join(MODELS)}")
-    return model
-
-
-def read_arguments(folder: Path) -> dict[str, Any]:
-    """Return the arguments of `framing` that ``preprocessor_config.json`` in `folder` states.
-
-    Its keys are those of Hugging Face image processors; without the file all is as the graph says.
-
-    Raises
-    ------
-    ValueError
-        If it asks for a step that recengine does not have.
-    BundleError
-        If it is damaged.
-    """
-    path = folder / "preprocessor_config.json"
-    config: dict[str, Any] = read_json(path, {})
-    if not config:
-        return {}
-    for key in REFUSED:
-        if config.get(key):
-            raise ValueError(f"{path} asks for {key}, which recengine does not have")
-    if not config.get("do_resize", True):
-        raise ValueError(f"{path} asks for no resizing; images of one size are needed")
-    found: dict[str, Any] = {}
-    crops = config.get("do_center_crop", "crop_size" in config)
-    if (size := config.get("size")) is not None:
-        found["size"] = _size(path, size, whole=not crops)
-    if crops and (crop := config.get("crop_size")) is not None:
-        found["crop"] = _size(path, crop, whole=True)
-    if "resample" in config:
-        names = {number: name for name, number in RESAMPLES.items()}
-        found["resample"] = names.get(config["resample"], config["resample"])
-    rescales, normalizes = config.get("do_rescale", True), config.get("do_normalize", True)
-    if rescales:
-        found["scale"] = config.get("rescale_factor", RESCALE)
-    elif normalizes:
-        found["scale"] = 1.0
-    if normalizes:
-        found |= {name: config.get(f"image_{name}") for name in ("mean", "std")}
-    return found
-
-
-def _size(path: Path, value: Any, *, whole: bool) -> Any:
-    """Return an int (the shorter side) or (height, width)."""
-    if isinstance(value, dict):
-        if set(value) == {"shortest_edge"}:
-            return value["shortest_edge"]
-        if set(value) == {"height", "width"}:
-            return value["height"], value["width"]
-        raise ValueError(f"{path} must give sizes by shortest_edge or height and width, {value}")
-    return (value, value) if whole else value

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array
+from recengine.encoders.batches import batches_of_like_length
 from recengine.encoders.pooling import pool
+from recengine.encoders.running import UNLIMITED, Countdown, usual_shapes
 from recengine.encoders.tokens import Tokens, padded
 from recengine.runtime import Buckets, Port, Session
 
@@ -52,17 +55,37 @@ class TextGraph:
         self._taken, output = _output(session, pooling)
         self.dim = output.shape[-1] if output.shape and isinstance(output.shape[-1], int) else None
 
-    def vectors(self, texts: list[Tokens], timeout: float | None = None) -> Float32Array:
-        """Return (n, dim) for one batch; each text has at least one token.
+    def fill(
+        self,
+        vectors: Float32Array,
+        texts: list[Tokens],
+        batch_size: int,
+        countdown: Countdown,
+        advance: Callable[[int], None],
+    ) -> None:
+        """Write the vector of each text into its row, batch by batch; none for one without tokens.
 
         Parameters
         ----------
+        vectors : ndarray (n, dim), float32
         texts : list of Tokens
-        timeout : float, optional
-            Seconds the graph may run, as of `Session.run`.
+        batch_size : int
+        countdown : Countdown
+        advance : function
+            Told how many texts are done.
         """
+        lengths = np.array([len(text.ids) for text in texts], np.int64)
+        advance(int(np.count_nonzero(lengths == 0)))
+        for batch in batches_of_like_length(
+            lengths, batch_size, padding=self.has_mask, buckets=self._buckets
+        ):
+            vectors[batch] = self.vectors([texts[i] for i in batch], countdown)
+            advance(len(batch))
+
+    def vectors(self, texts: list[Tokens], countdown: Countdown = UNLIMITED) -> Float32Array:
+        """Return (n, dim) for one batch; each text has at least one token."""
         feeds, mask = self.feeds(texts)
-        found = self.session.run(feeds, timeout)[self._taken]
+        found = countdown.run(self.session, feeds)[self._taken]
         expected = (len(mask),) if self._pooling == "none" else mask.shape
         if found.shape[:-1] != expected:
             raise ValueError(
@@ -72,6 +95,15 @@ class TextGraph:
         if self._pooling == "none":
             return found[: len(texts)].astype(np.float32)
         return pool(found[: len(texts)], mask[: len(texts)], self._pooling)
+
+    def warm_up(self, max_length: int, queries: Iterable[Tokens] | None) -> None:
+        """Run each of `queries` that has tokens; without them the shapes that are usual."""
+        if queries is None:
+            shapes = usual_shapes(max_length, self._buckets)
+            batches = [[Tokens([0] * length, [0] * length)] * n for n, length in shapes]
+        else:
+            batches = [[tokens] for tokens in queries if tokens.ids]
+        self.session.warm_up(self.feeds(batch)[0] for batch in batches)
 
     def feeds(self, texts: list[Tokens]) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
         """Return what the graph takes for a batch, padded to its bucket, and the mask.

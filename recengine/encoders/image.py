@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import asdict
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -15,16 +11,26 @@ import numpy as np
 from recengine._errors import ImageError
 from recengine._types import Float32Array
 from recengine._validation import as_choice, as_count
-from recengine.encoders import efficientnet
-from recengine.encoders.arrays import OnnxEncoder
-from recengine.encoders.folder import resolve
-from recengine.encoders.framing import find_model, framing, is_channels_first, read_arguments
-from recengine.encoders.pixels import Framing, described, load_pillow, upright
+from recengine.encoders.encoder import GraphEncoder
+from recengine.encoders.framing import framing, is_channels_first
+from recengine.encoders.image_batches import PixelBatch, pixel_batches
+from recengine.encoders.image_folder import (
+    ImageOptions,
+    ImageReference,
+    find_model,
+    open_folder,
+    read_arguments,
+)
+from recengine.encoders.pixels import described, load_pillow, upright
 from recengine.encoders.progress import progress_bar
+from recengine.encoders.rows import RowGraph
+from recengine.encoders.running import UNLIMITED, Countdown, Running
 from recengine.encoders.skipping import ON_ERROR, Encoded, encoded, not_finite
 
+MOST_IMAGES = 32  # of a batch that warm-up runs: the default batch_size of `encode`
 
-class ImageEncoder:
+
+class ImageEncoder(GraphEncoder):
     """Image to vector.
 
     Parameters
@@ -50,6 +56,8 @@ class ImageEncoder:
         Scale each vector to length 1.
     num_threads : int, optional
         Threads inside one operator; what this process may use when omitted.
+    runtime : mapping, optional
+        Options of the runtime by name, as `recengine.runtime.open_session` takes them.
 
     Raises
     ------
@@ -63,6 +71,9 @@ class ImageEncoder:
     Immutable; may be used from many threads. Fork and pickle are safe: the graph is opened anew
     from its path, and refused if its digest changed.
     """
+
+    _reference_type = ImageReference
+    _reference: ImageReference
 
     def __init__(
         self,
@@ -78,21 +89,37 @@ class ImageEncoder:
         output: str | None = None,
         normalize: bool = True,
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
+    ) -> None:
+        asked: dict[str, Any] = {"size": size, "crop": crop, "resample": resample}
+        asked |= {"scale": scale, "mean": mean, "std": std}
+        running = Running(device, num_threads, runtime)
+        self._set_up(model, asked, output, normalize, running, source="")
+
+    def _set_up(
+        self,
+        model: str | os.PathLike[str],
+        asked: Mapping[str, Any],
+        output: str | None,
+        normalize: bool,
+        running: Running,
+        source: str,
     ) -> None:
         load_pillow()
-        self._graph = OnnxEncoder(
-            model, device, output=output, normalize=normalize, num_threads=num_threads
-        )
-        if len(self._graph.inputs) != 1:
-            listed = "; ".join(map(str, self._graph.inputs))
+        if not isinstance(normalize, bool):
+            raise TypeError(f"normalize must be a bool, got {type(normalize).__name__}")
+        self._session = session = running.open(model)
+        self._graph = RowGraph(session, output, normalize)
+        if len(session.inputs) != 1:
+            listed = "; ".join(map(str, session.inputs))
             raise ValueError(f"model must have one input, images; it takes {listed}")
-        (port,) = self._graph.inputs
-        self._channels_first = is_channels_first(port)
-        self._framing = framing(port, size, crop, resample, scale, mean, std)
-        made_of = (self._graph.digest, output, normalize, asdict(self._framing))
-        self._digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
-        blank = np.zeros((1, *self._framing.crop, 3), np.uint8)
-        self._dim = self._graph.dim or self._vectors(blank).shape[1]
+        (self._port,) = session.inputs
+        self._channels_first = is_channels_first(self._port)
+        framed = framing(self._port, **asked)
+        self._options = ImageOptions(**vars(framed), output=output, normalize=normalize)
+        self._running = running
+        self._reference = ImageReference(source, str(session.path), session.digest, self._options)
+        self._dim = self._graph.dim or self._vectors(self._blank(1)).shape[1]
 
     @classmethod
     def open(
@@ -103,6 +130,7 @@ class ImageEncoder:
         output: str | None = None,
         normalize: bool = True,
         num_threads: int | None = None,
+        runtime: Mapping[str, Any] | None = None,
     ) -> ImageEncoder:
         """Open a model folder, or a model that `recengine fetch` knows by name.
 
@@ -113,7 +141,7 @@ class ImageEncoder:
             ``preprocessor_config.json`` (Hugging Face's) says about size, crop and scaling is
             followed. Or the name "efficientnet-lite0": downloaded on first use and converted to
             ONNX beside the download. A folder goes before a name.
-        device, output, normalize, num_threads
+        device, output, normalize, num_threads, runtime
             As of `ImageEncoder`.
 
         Returns
@@ -131,42 +159,20 @@ class ImageEncoder:
         ValueError
             If the folder asks for a step that recengine does not have.
         """
-        folder, name = resolve(source)
-        if name == efficientnet.NAME:
-            efficientnet.convert(folder)
-        return cls(
-            find_model(folder),
-            device,
-            output=output,
-            normalize=normalize,
-            num_threads=num_threads,
-            **read_arguments(folder),
-        )
+        folder, name = open_folder(source)
+        asked, running = read_arguments(folder), Running(device, num_threads, runtime)
+        return cls._made(find_model(folder), asked, output, normalize, running, name)
+
+    @classmethod
+    def _found(cls, reference: ImageReference, running: Running) -> ImageEncoder:
+        options = reference.options
+        chosen = options.output, options.normalize
+        return cls._made(reference.file(), options.asked(), *chosen, running, reference.source)
 
     @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self._dim
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._graph.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._graph.reason
-
-    @property
-    def options(self) -> Framing:
-        """Size, crop, resampling and scaling."""
-        return self._framing
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over what makes the vectors: the model file, the output and the options."""
-        return self._digest
+    def options(self) -> ImageOptions:
+        """Size, crop, resampling and scaling; output and normalisation."""
+        return self._options
 
     @overload
     def encode(
@@ -175,6 +181,7 @@ class ImageEncoder:
         batch_size: int = 32,
         progress: bool = False,
         on_error: Literal["raise"] = "raise",
+        timeout: float | None = None,
     ) -> Float32Array: ...
     @overload
     def encode(
@@ -184,6 +191,7 @@ class ImageEncoder:
         progress: bool = False,
         *,
         on_error: Literal["skip"],
+        timeout: float | None = None,
     ) -> Encoded: ...
     def encode(
         self,
@@ -191,6 +199,7 @@ class ImageEncoder:
         batch_size: int = 32,
         progress: bool = False,
         on_error: str = "raise",
+        timeout: float | None = None,
     ) -> Float32Array | Encoded:
         """Encode images.
 
@@ -205,6 +214,8 @@ class ImageEncoder:
             Show a progress bar on standard error.
         on_error : {"raise", "skip"}
             What to do about an image that cannot be encoded.
+        timeout : float, optional
+            Seconds, > 0, for all of it. A batch is ended at its first node boundary after them.
 
         Returns
         -------
@@ -219,6 +230,8 @@ class ImageEncoder:
             pixels, or if the graph gives NaN or infinity for it.
         TypeError
             If `images` is one image, or an entry is of another type; also under "skip".
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
 
         Notes
         -----
@@ -229,86 +242,89 @@ class ImageEncoder:
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
         as_choice("on_error", on_error, ON_ERROR)
-        parts, start = [np.empty((0, self.dim), np.float32)], 0
-        skipped: dict[int, str] = {}
+        countdown = Countdown(timeout)
+        skipped: dict[int, str] | None = None if on_error == "raise" else {}
         total = len(images) if isinstance(images, Sized) else None
+        parts = [np.empty((0, self.dim), np.float32)]
         with progress_bar("encoding", total, shown=progress) as advance:
-            for batch in _batches(self._checked(images), batch_size):
-                parts.append(self._batch(batch, start, skipped, strict=on_error == "raise"))
-                start += len(batch)
-                advance(len(batch))
+            for batch in pixel_batches(images, self._options, batch_size, skipped, countdown.left):
+                parts.append(self._rows(batch, skipped, countdown))
+                advance(len(batch.images))
         vectors = np.concatenate(parts)
-        return vectors if on_error == "raise" else encoded(vectors, skipped)
+        return vectors if skipped is None else encoded(vectors, skipped)
 
-    def encode_query(self, image: Any) -> Float32Array:
+    def encode_query(self, image: Any, timeout: float | None = None) -> Float32Array:
         """Encode one image, alone in its batch.
 
         Parameters
         ----------
         image : path, bytes, PIL.Image.Image or uint8 ndarray
+        timeout : float, optional
+            Seconds, > 0. The graph is ended at its first node boundary after them.
 
         Returns
         -------
         ndarray (dim,), float32
+
+        Raises
+        ------
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
         """
-        pixels = self._framing.pixels(upright(image, "image"))
-        vector: Float32Array = self._vectors(pixels[None])[0]
+        countdown = Countdown(timeout)
+        pixels = self._options.pixels(upright(image, "image"))
+        vector: Float32Array = self._vectors(pixels[None], countdown)[0]
         if not np.isfinite(vector).all():
-            raise ImageError(f"{described('image', image)} makes {self._name} give NaN or infinity")
+            raise ImageError(self._bad("image", image))
         return vector
 
-    def _checked(self, images: Iterable[Any]) -> Iterable[Any]:
-        picture = isinstance(images, str | bytes | bytearray | os.PathLike | load_pillow().Image)
-        if picture or (isinstance(images, np.ndarray) and images.ndim != 4):
-            raise TypeError(
-                f"images must be a sequence of images, got one {type(images).__name__}: "
-                "pass [image], or use encode_query"
-            )
-        return images
+    def warm_up(self, images: Iterable[Any] | None = None) -> None:
+        """Run what requests will run, so that none of them waits for memory or a new shape.
 
-    def _batch(
-        self, batch: list[Any], start: int, skipped: dict[int, str], *, strict: bool
+        Parameters
+        ----------
+        images : iterable, optional
+            Images on record, each run as `encode_query` does. When omitted a batch of 32 blank
+            ones is run, and one alone; of a graph with a fixed number of rows one batch.
+        """
+        if images is None:
+            counts = [self._graph.fixed_rows] if self._graph.fixed_rows else [MOST_IMAGES, 1]
+            batches: Iterable[Any] = (self._blank(count) for count in counts)
+        else:
+            rows = self._graph.fixed_rows or 1
+            framed = (self._options.pixels(upright(image, "image")) for image in images)
+            batches = (pixels[None].repeat(rows, axis=0) for pixels in framed)
+        self._session.warm_up({self._port.name: self._laid_out(batch)} for batch in batches)
+
+    def _rows(
+        self, batch: PixelBatch, skipped: dict[int, str] | None, countdown: Countdown
     ) -> Float32Array:
-        """Return a row for each image, zeros for one that is put into `skipped`."""
-        vectors = np.zeros((len(batch), self.dim), np.float32)
-        kept, pixels = [], []
-        for number, image in enumerate(batch, start):
-            try:
-                picture = upright(image, f"images[{number}]")
-            except ImageError as error:
-                if strict:
-                    raise
-                skipped[number] = str(error)
-                continue
-            kept.append(number - start)
-            pixels.append(self._framing.pixels(picture))
-        if kept:
-            vectors[kept] = self._vectors(np.stack(pixels))
+        """Return a row for each image of a batch, zeros for one that is skipped."""
+        vectors = np.zeros((len(batch.images), self.dim), np.float32)
+        if batch.kept:
+            vectors[batch.kept] = self._vectors(np.stack(batch.pixels), countdown)
         for row in not_finite(vectors).tolist():
-            reason = f"{described(f'images[{start + row}]', batch[row])} makes {self._name} give "
-            skipped[start + row] = f"{reason}NaN or infinity"
-            if strict:
-                raise ImageError(skipped[start + row])
+            number = batch.start + row
+            reason = self._bad(f"images[{number}]", batch.images[row])
+            if skipped is None:
+                raise ImageError(reason)
+            skipped[number] = reason
         return vectors
 
-    def _vectors(self, pixels: Any) -> Float32Array:
-        (port,) = self._graph.inputs
-        if port.dtype != np.uint8:
-            pixels = self._framing.scaled(pixels).astype(port.dtype)
-        if self._channels_first:
-            pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
-        return self._graph._encoded(pixels, len(pixels))
+    def _bad(self, name: str, image: Any) -> str:
+        model = self._session.path.name
+        return f"{described(name, image)} makes {model} give NaN or infinity"
 
-    @property
-    def _name(self) -> str:
-        return self._graph._session.path.name
+    def _vectors(self, pixels: Any, countdown: Countdown = UNLIMITED) -> Float32Array:
+        return self._graph.vectors(self._laid_out(pixels), len(pixels), countdown)
 
-    def __repr__(self) -> str:
-        path = str(self._graph._session.path)
-        return f"ImageEncoder({path!r}, device={self.device!r}, dim={self.dim})"
+    def _laid_out(self, pixels: Any) -> Any:
+        """Return uint8 (n, height, width, 3) as the graph takes it."""
+        if self._port.dtype != np.uint8:
+            pixels = self._options.scaled(pixels).astype(self._port.dtype)
+        return (
+            np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)) if self._channels_first else pixels
+        )
 
-
-def _batches(images: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(images)
-    while batch := list(islice(iterator, size)):
-        yield batch
+    def _blank(self, n_images: int) -> Any:
+        return np.zeros((n_images, *self._options.crop, 3), np.uint8)

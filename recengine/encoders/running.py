@@ -1,4 +1,4 @@
-"""How a text encoder is run on this machine: no part of what makes its vectors."""
+"""How an encoder is run on this machine: no part of what makes its vectors."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from numpy.typing import NDArray
 
 from recengine._errors import DeadlineError
 from recengine._validation import as_real
@@ -22,10 +24,10 @@ class Running(NamedTuple):
     device: str
     num_threads: int | None
     runtime: Mapping[str, Any] | None
-    buckets: Any
+    buckets: Any = None
 
     def open(self, model: str | os.PathLike[str]) -> Session:
-        """Open the graph."""
+        """Open a graph."""
         return open_session(model, self.device, self.num_threads, self.runtime)
 
     def ladders(self, max_length: int) -> Buckets | None:
@@ -57,7 +59,7 @@ def usual_shapes(max_length: int, buckets: Buckets | None) -> list[tuple[int, in
 
 
 class Countdown:
-    """What is left of a timeout.
+    """What is left of a timeout, over all the runs of one request.
 
     Parameters
     ----------
@@ -65,16 +67,33 @@ class Countdown:
         Seconds, > 0; None for as long as it takes.
     """
 
-    def __init__(self, timeout: float | None) -> None:
+    def __init__(self, timeout: float | None = None) -> None:
         if timeout is not None:
             timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
-        self._timeout, self._start = timeout, time.monotonic()
+            self._end = time.monotonic() + timeout
+        self._timeout = timeout
 
     def left(self) -> float | None:
         """Return the seconds left, > 0; raise `DeadlineError` if there are none."""
         if self._timeout is None:
             return None
-        left = self._timeout - (time.monotonic() - self._start)
+        left = self._end - time.monotonic()
         if left <= 0:
-            raise DeadlineError(f"timeout of {self._timeout:g} s ran out before the graph ran")
+            raise self._error("before")
         return left
+
+    def run(self, session: Session, feeds: Mapping[str, Any]) -> list[NDArray[Any]]:
+        """Run a graph for as long as is left; `DeadlineError` names the whole timeout."""
+        if self._timeout is None:
+            return session.run(feeds)
+        left = self.left()
+        try:
+            return session.run(feeds, left)
+        except DeadlineError:
+            raise self._error("while") from None
+
+    def _error(self, when: str) -> DeadlineError:
+        return DeadlineError(f"timeout of {self._timeout:g} s ran out {when} the graph ran")
+
+
+UNLIMITED = Countdown()

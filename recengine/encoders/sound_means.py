@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recengine._types import Float64Array, Int64Array
 from recengine.encoders.audio_graph import AudioGraph
+from recengine.encoders.running import UNLIMITED, Countdown
 from recengine.encoders.skipping import Encoded, encoded
 from recengine.encoders.windows import Stretch
 
@@ -20,13 +21,20 @@ class SoundMeans:
     the order of the windows, so a mean depends on its own windows alone.
     """
 
-    def __init__(self, graph: AudioGraph, batch_size: int) -> None:
-        self._graph, self._batch_size = graph, batch_size
+    def __init__(
+        self, graph: AudioGraph, batch_size: int, countdown: Countdown = UNLIMITED
+    ) -> None:
+        self._graph, self._batch_size, self._countdown = graph, batch_size, countdown
         self._names: list[str] = []
         self._sums: list[Float64Array] = []  # of each sound: its vectors, then their weight
         self._skipped: dict[int, str] = {}
         self._waiting: list[tuple[NDArray[Any], Float64Array, Int64Array]] = []
         self._n_waiting = 0
+
+    @property
+    def windows_a_stretch(self) -> int:
+        """Windows that go through the front end in one run."""
+        return self._graph.stretch
 
     def begin(self, name: str) -> None:
         """Begin the next sound, which messages call `name`."""
@@ -36,7 +44,8 @@ class SoundMeans:
     def add(self, stretch: Stretch) -> None:
         """Add windows of the sound begun last, running the graph on all full batches."""
         owners = np.full(len(stretch.shares), len(self._names) - 1, np.int64)
-        self._waiting.append((self._graph.windows(stretch), stretch.shares, owners))
+        windows = self._graph.windows(stretch, self._countdown)
+        self._waiting.append((windows, stretch.shares, owners))
         self._n_waiting += len(owners)
         if self._n_waiting >= self._batch_size:
             self._run(self._n_waiting - self._n_waiting % self._batch_size)
@@ -68,7 +77,7 @@ class SoundMeans:
         )
         for start in range(0, n_windows, self._batch_size):
             batch = slice(start, min(start + self._batch_size, n_windows))
-            vectors = self._graph.vectors(windows[batch])
+            vectors = self._graph.vectors(windows[batch], self._countdown)
             for owner, vector, share in zip(owners[batch], vectors, shares[batch], strict=True):
                 with np.errstate(invalid="ignore"):
                     self._sums[owner][:-1] += vector * share

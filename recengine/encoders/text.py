@@ -12,19 +12,19 @@ import numpy as np
 
 from recengine._types import Float32Array
 from recengine._validation import as_choice, as_count, check_finite
-from recengine.encoders.batches import batches_of_like_length
+from recengine.encoders.encoder import GraphEncoder
 from recengine.encoders.folder import TextOptions, find_files, read_options, resolve
 from recengine.encoders.graph import TextGraph, gives_tokens
 from recengine.encoders.pooling import POOLINGS, normalized
 from recengine.encoders.progress import progress_bar
 from recengine.encoders.reference import TextReference
-from recengine.encoders.running import Countdown, Running, usual_shapes
+from recengine.encoders.running import Countdown, Running
 from recengine.encoders.skipping import ON_ERROR, Encoded, encoded, not_finite
 from recengine.encoders.tokens import Tokenizer, Tokens, checked_text
 from recengine.runtime import Session
 
 
-class TextEncoder:
+class TextEncoder(GraphEncoder):
     """Text to vector.
 
     Parameters
@@ -67,6 +67,9 @@ class TextEncoder:
     from their paths, and refused if a digest changed.
     """
 
+    _reference_type = TextReference
+    _reference: TextReference
+
     def __init__(
         self,
         model: str | os.PathLike[str],
@@ -100,7 +103,7 @@ class TextEncoder:
         self._tokenizer = Tokenizer(tokenizer.absolute(), options.max_length)
         self._buckets = running.ladders(options.max_length)
         self._graph = TextGraph(session, options.pooling, self._tokenizer.pad_id, self._buckets)
-        self._options, self._running = options, running
+        self._session, self._options, self._running = session, options, running
         self._reference = TextReference(
             source=source,
             model=str(session.path),
@@ -110,12 +113,6 @@ class TextEncoder:
             options=options,
         )
         self._dim = self._graph.dim or self._graph.vectors([Tokens([0], [0])]).shape[1]
-
-    @classmethod
-    def _made(cls, *parts: Any) -> TextEncoder:
-        encoder = cls.__new__(cls)
-        encoder._set_up(*parts)
-        return encoder
 
     @classmethod
     def open(
@@ -161,29 +158,9 @@ class TextEncoder:
         return cls._made(session, tokenizer, options, running, name)
 
     @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return self._dim
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._graph.session.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._graph.session.reason
-
-    @property
     def options(self) -> TextOptions:
         """Pooling, normalisation, length and prompts."""
         return self._options
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything that makes the vectors: both files and the options."""
-        return self._reference.digest
 
     @overload
     def encode(
@@ -192,6 +169,7 @@ class TextEncoder:
         batch_size: int = 64,
         progress: bool = False,
         on_error: Literal["raise"] = "raise",
+        timeout: float | None = None,
     ) -> Float32Array: ...
     @overload
     def encode(
@@ -201,6 +179,7 @@ class TextEncoder:
         progress: bool = False,
         *,
         on_error: Literal["skip"],
+        timeout: float | None = None,
     ) -> Encoded: ...
     def encode(
         self,
@@ -208,6 +187,7 @@ class TextEncoder:
         batch_size: int = 64,
         progress: bool = False,
         on_error: str = "raise",
+        timeout: float | None = None,
     ) -> Float32Array | Encoded:
         """Encode texts, each after the document prompt.
 
@@ -220,6 +200,8 @@ class TextEncoder:
             Show a progress bar on standard error.
         on_error : {"raise", "skip"}
             What to do about a text that cannot be encoded.
+        timeout : float, optional
+            Seconds, > 0, for all of it. A batch is ended at its first node boundary after them.
 
         Returns
         -------
@@ -235,6 +217,8 @@ class TextEncoder:
             If `texts` is one str, or an entry is not a str; also under "skip".
         ValueError
             If an entry is not valid Unicode, or the graph gives NaN or infinity.
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
 
         Notes
         -----
@@ -246,24 +230,18 @@ class TextEncoder:
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
         as_choice("on_error", on_error, ON_ERROR)
-        skipped: dict[int, str] = {}
-        tokens = self._tokens(texts, None if on_error == "raise" else skipped)
-        lengths = np.array([len(text.ids) for text in tokens], np.int64)
-        vectors = np.zeros((len(tokens), self.dim), np.float32)
+        countdown = Countdown(timeout)
+        skipped: dict[int, str] | None = None if on_error == "raise" else {}
+        prompt = self._options.document_prompt
+        tokens = self._tokenizer.encode_all(texts, prompt, skipped, countdown.left)
         with progress_bar("encoding", len(tokens), shown=progress) as advance:
-            advance(int(np.count_nonzero(lengths == 0)))
-            for batch in batches_of_like_length(
-                lengths, batch_size, padding=self._graph.has_mask, buckets=self._buckets
-            ):
-                vectors[batch] = self._graph.vectors([tokens[i] for i in batch])
-                advance(len(batch))
-        if on_error == "raise":
+            vectors = np.zeros((len(tokens), self.dim), np.float32)
+            self._graph.fill(vectors, tokens, batch_size, countdown, advance)
+        if skipped is None:
             return self._finished(vectors)
         for row in not_finite(vectors).tolist():
             vectors[row] = 0.0
-            skipped[row] = (
-                f"texts[{row}] makes {self._graph.session.path.name} give NaN or infinity"
-            )
+            skipped[row] = f"texts[{row}] makes {self._session.path.name} give NaN or infinity"
         return encoded(self._finished(vectors), skipped)
 
     def encode_query(self, text: str, timeout: float | None = None) -> Float32Array:
@@ -289,14 +267,9 @@ class TextEncoder:
         tokens = self._query_tokens(text)
         if not tokens.ids:
             return np.zeros(self.dim, np.float32)
-        vectors = self._graph.vectors([tokens], countdown.left())
+        vectors = self._graph.vectors([tokens], countdown)
         vector: Float32Array = self._finished(vectors)[0]
         return vector
-
-    @property
-    def ready(self) -> bool:
-        """Whether `warm_up` has been done in this process."""
-        return self._graph.session.ready
 
     def warm_up(self, texts: Iterable[str] | None = None) -> None:
         """Run what requests will run, so that none of them waits for memory or a new shape.
@@ -308,47 +281,15 @@ class TextEncoder:
             without buckets whole batches and single texts of `max_length` tokens, half of it, and
             so on down to 8.
         """
-        if texts is None:
-            shapes = usual_shapes(self._options.max_length, self._buckets)
-            batches = [[Tokens([0] * length, [0] * length)] * n for n, length in shapes]
-        else:
-            queries = [self._query_tokens(text) for text in texts]
-            batches = [[tokens] for tokens in queries if tokens.ids]
-        self._graph.session.warm_up(self._graph.feeds(batch)[0] for batch in batches)
+        queries = None if texts is None else map(self._query_tokens, texts)
+        self._graph.warm_up(self._options.max_length, queries)
 
     def _query_tokens(self, text: str) -> Tokens:
         return self._tokenizer.encode(self._options.query_prompt + checked_text("text", text))
 
-    def _tokens(self, texts: Iterable[str], skipped: dict[int, str] | None) -> list[Tokens]:
-        """Return the tokens of each text: none where it is skipped, if that is allowed."""
-        if isinstance(texts, str | bytes):
-            raise TypeError(
-                f"texts must be a sequence of str, got one {type(texts).__name__}: pass [text], "
-                "or use encode_query"
-            )
-        prompt, tokens = self._options.document_prompt, []
-        for number, text in enumerate(texts):
-            try:
-                tokens.append(
-                    self._tokenizer.encode(prompt + checked_text(f"texts[{number}]", text))
-                )
-            except ValueError as error:
-                if skipped is None:
-                    raise
-                skipped[number] = str(error)
-                tokens.append(Tokens([], []))
-        return tokens
-
     def _finished(self, vectors: Float32Array) -> Float32Array:
-        check_finite(f"the output of {self._graph.session.path.name}", vectors)
+        check_finite(f"the output of {self._session.path.name}", vectors)
         return normalized(vectors) if self._options.normalize else vectors
-
-    def reference(self) -> dict[str, Any]:
-        """Return what finds this encoder again, as JSON values: paths, digests and options.
-
-        Device and thread count are not in it: they belong to the machine that runs the encoder.
-        """
-        return self._reference.to_json()
 
     @classmethod
     def from_reference(
@@ -372,23 +313,13 @@ class TextEncoder:
         Returns
         -------
         TextEncoder
-            With the same `digest`.
-
-        Raises
-        ------
-        BundleError
-            If a file is not the one that was referred to, or the reference is damaged.
-        FileNotFoundError, FetchError
-            If a file is gone, and cannot be fetched.
+            With the same `digest`; raises as `GraphEncoder.from_reference`.
         """
         found = TextReference.from_json(reference)
         model, tokenizer = found.files()
         running = Running(device, num_threads, runtime, buckets)
-        return cls._made(running.open(model), tokenizer, found.options, running, found.source)
+        session = running.open(model)
+        return cls._made(session, tokenizer, found.options, running, found.source)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TextEncoder.from_reference, (self.reference(), *self._running)
-
-    def __repr__(self) -> str:
-        path = str(self._graph.session.path)
-        return f"TextEncoder({path!r}, device={self.device!r}, dim={self.dim})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,34 @@ class Tokenizer:
         """Return the tokens of two texts as one, the longer one cut first."""
         encoding = self._native.encode(first, second)
         return Tokens(encoding.ids, encoding.type_ids)
+
+    def encode_all(
+        self,
+        texts: Iterable[str],
+        prompt: str,
+        skipped: dict[int, str] | None,
+        check: Callable[[], object],
+    ) -> list[Tokens]:
+        """Return the tokens of each text after `prompt`, calling `check` before each.
+
+        What cannot be encoded is put into `skipped`, and has no tokens; None raises instead.
+        """
+        if isinstance(texts, str | bytes):
+            raise TypeError(
+                f"texts must be a sequence of str, got one {type(texts).__name__}: pass [text], "
+                "or use encode_query"
+            )
+        found = []
+        for number, text in enumerate(texts):
+            check()
+            try:
+                found.append(self.encode(prompt + checked_text(f"texts[{number}]", text)))
+            except ValueError as error:
+                if skipped is None:
+                    raise
+                skipped[number] = str(error)
+                found.append(Tokens([], []))
+        return found
 
 
 def checked_text(name: str, text: Any) -> str:

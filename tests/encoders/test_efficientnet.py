@@ -70,7 +70,7 @@ def test_embedding_equals_the_network_in_numpy(
         pixels = lite0.options.pixels(opened.convert("RGB"))
     expected = plain_network.embedding(pixels, weights)
     # Without size, what is 224 x 224 goes into the graph as it is.
-    bare = ImageEncoder(lite0._graph._session.path, normalize=False, num_threads=1)
+    bare = ImageEncoder(lite0._session.path, normalize=False, num_threads=1)
     np.testing.assert_allclose(bare.encode_query(pixels), expected, rtol=1e-3, atol=1e-4)
 
 

@@ -8,6 +8,7 @@ import pickle
 import struct
 import subprocess
 import sys
+import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,12 +211,15 @@ def bomb(width: int, height: int) -> bytes:
     return b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, width, height, 1, 24, *[0] * 6)
 
 
+@pytest.mark.parametrize("warns", ["ignore", "error"])  # Pillow itself, from 89 million pixels on
 @pytest.mark.parametrize("size", [(9_460, 9_460), (20_000, 20_000)])
-@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
 def test_huge_image_is_refused_before_it_is_decoded(
-    echo: ImageEncoder, size: tuple[int, int]
+    echo: ImageEncoder, size: tuple[int, int], warns: Any
 ) -> None:
-    with pytest.raises(ImageError, match=r"image .*(at most 89,478,485 pixels|exceeds limit)"):
+    with (
+        warnings.catch_warnings(action=warns, category=Image.DecompressionBombWarning),
+        pytest.raises(ImageError, match=r"image .*(at most 89,478,485 pixels|exceeds limit)"),
+    ):
         echo.encode_query(bomb(*size))
 
 

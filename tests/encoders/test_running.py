@@ -171,6 +171,31 @@ def test_query_out_of_time_is_ended(encoder: TextEncoder) -> None:
     assert encoder.encode_query("a b").shape == (encoder.dim,)
 
 
+def test_batches_out_of_time_are_ended(encoder: TextEncoder) -> None:
+    np.testing.assert_array_equal(encoder.encode(TEXTS, timeout=60.0), encoder.encode(TEXTS))
+    with pytest.raises(DeadlineError, match="timeout of 1e-09 s ran out before the graph ran"):
+        encoder.encode(TEXTS, timeout=1e-9)
+    with pytest.raises(ValueError, match="timeout must be > 0, got 0"):
+        encoder.encode(TEXTS, timeout=0)
+
+
+def test_deadline_is_of_all_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each batch is given what is left, and the message names the whole."""
+    encoder = made(folder)
+    run, given = encoder._session.run, []
+
+    def noted(feeds: Any, timeout: float) -> Any:
+        given.append(timeout)
+        if len(given) == 3:
+            raise DeadlineError("timeout of 7 s ran out while the graph ran")
+        return run(feeds, timeout)
+
+    monkeypatch.setattr(encoder._session, "run", noted)
+    with pytest.raises(DeadlineError, match="timeout of 60 s ran out while the graph ran"):
+        encoder.encode(TEXTS, batch_size=2, timeout=60.0)
+    assert 60 > given[0] > given[1] > given[2] > 0
+
+
 def test_bad_timeout_is_refused(encoder: TextEncoder) -> None:
     with pytest.raises(ValueError, match="timeout must be > 0, got 0"):
         encoder.encode_query("a", timeout=0.0)
