@@ -29,6 +29,7 @@ def test_every_example_is_tested_and_short() -> None:
     assert programs == [
         "new_users.py",
         "quickstart.py",
+        "rank_films.py",
         "search_audio.py",
         "search_images.py",
         "text_search.py",
@@ -42,6 +43,14 @@ def test_quickstart(tmp_path: Path) -> None:
     assert len(printed.splitlines()) == 6
     assert "ndcg=0.07" in printed
     assert (tmp_path / "films.rec").is_file()
+
+
+def test_rank_films(tmp_path: Path) -> None:
+    alone, ranked = run_example("rank_films.py", folder=tmp_path).splitlines()[:2]
+    figures = [float(line.partition("ndcg=")[2].partition(",")[0]) for line in (alone, ranked)]
+    assert figures[0] == pytest.approx(0.0765, abs=0.002)
+    assert figures[1] > figures[0], "what it learned from other films holds for these"
+    assert (tmp_path / "ranked.rec").is_file()
 
 
 def test_new_users(tmp_path: Path) -> None:
