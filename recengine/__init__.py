@@ -32,6 +32,7 @@ _EXPORTS = {
     "recengine.data": ("Interactions", "CleaningReport", "CleaningRules", "IdMap"),
     "recengine.encoders": (
         "AudioEncoder",
+        "Catalogue",
         "ImageEncoder",
         "Interests",
         "OnnxEncoder",
@@ -40,6 +41,7 @@ _EXPORTS = {
         "TextEncoder",
         "TwoTower",
         "attention",
+        "encode_catalogue",
         "interests",
         "pool_history",
     ),

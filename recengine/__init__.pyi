@@ -19,6 +19,7 @@ from recengine.data import (
 )
 from recengine.encoders import (
     AudioEncoder as AudioEncoder,
+    Catalogue as Catalogue,
     ImageEncoder as ImageEncoder,
     Interests as Interests,
     OnnxEncoder as OnnxEncoder,
@@ -27,6 +28,7 @@ from recengine.encoders import (
     TextEncoder as TextEncoder,
     TwoTower as TwoTower,
     attention as attention,
+    encode_catalogue as encode_catalogue,
     interests as interests,
     pool_history as pool_history,
 )

@@ -131,7 +131,7 @@ _add(fetch, "recengine fetch ml-100k")
 _add(fit, "recengine fit events.csv shop.rec --factors 64 --items products.csv")
 _add(recommend, "recengine recommend shop.rec 42 -k 5")
 _add(evaluate, "recengine evaluate events.csv --split time --model als --model popularity")
-_add(encode, "recengine encode products.csv products.npy --column title")
+_add(encode, "recengine encode products.parquet products.rec --column title --id-column id")
 _add(doctor, "recengine doctor")
 
 

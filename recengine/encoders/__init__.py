@@ -10,6 +10,8 @@ scaling; `efficientnet` and `state_dict` make the graph of one image model from 
 of texts.
 `TwoTower` holds a user tower and an item tower that say of each other that they are a pair.
 `attention`, `pool_history` and `interests` make one vector of a history of vectors, or several.
+`encode_catalogue` runs an encoder over a source of any length, in chunks that are finished or not
+begun whatever kills the process, and writes ids and vectors as one file.
 Encoders hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
 settled there; they are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
@@ -23,6 +25,8 @@ from recengine.encoders.arrays import OnnxEncoder as OnnxEncoder
 from recengine.encoders.attend import attention as attention
 from recengine.encoders.attend import pool_history as pool_history
 from recengine.encoders.audio import AudioEncoder as AudioEncoder
+from recengine.encoders.catalogue import Catalogue as Catalogue
+from recengine.encoders.catalogue import encode_catalogue as encode_catalogue
 from recengine.encoders.image import ImageEncoder as ImageEncoder
 from recengine.encoders.interest_groups import Interests as Interests
 from recengine.encoders.interest_groups import interests as interests
@@ -33,6 +37,7 @@ from recengine.encoders.towers import TwoTower as TwoTower
 
 __all__ = [
     "AudioEncoder",
+    "Catalogue",
     "ImageEncoder",
     "Interests",
     "OnnxEncoder",
@@ -41,6 +46,7 @@ __all__ = [
     "TextEncoder",
     "TwoTower",
     "attention",
+    "encode_catalogue",
     "interests",
     "pool_history",
 ]

@@ -20,9 +20,11 @@ from recengine.storage.columns import (
     unpack_ids,
     unpack_strings,
 )
+from recengine.storage.pieces import Pieces
 
 __all__ = [
     "Bundle",
+    "Pieces",
     "pack_columns",
     "pack_ids",
     "pack_strings",

@@ -7,7 +7,7 @@ import json
 import mmap
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,6 +30,7 @@ from recengine.storage.layout import (
     parsed,
     read_manifest,
 )
+from recengine.storage.pieces import Pieces, digest_of
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Bundle:
 
 def write_bundle(
     path: str | os.PathLike[str],
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Mapping[str, NDArray[Any] | Pieces],
     meta: Mapping[str, Any],
     *,
     kind: str,
@@ -71,7 +72,7 @@ def write_bundle(
     ----------
     path : path-like
         The file to make or to replace; its folder must exist.
-    arrays : mapping of str to ndarray
+    arrays : mapping of str to ndarray or Pieces
         bool, int8…int64, uint8…uint64, float16…float64, any shape, byte order and strides.
         Names are letters, digits and ``_ . -``, in parts that "/" separates.
     meta : mapping
@@ -98,11 +99,11 @@ def write_bundle(
     if not isinstance(kind, str) or not kind:
         raise ValueError(f"kind must be a non-empty str, got {kind!r}")
     as_count("schema", schema)
-    plain = {name: as_storable(name, array) for name, array in arrays.items()}
+    plain = {name: _storable(name, array) for name, array in arrays.items()}
     entries: list[Entry] = []
     offset = 0
     for name, array in plain.items():
-        digest = hashlib.sha256(_raw(array)).hexdigest()
+        digest = digest_of(_chunks(array), array.nbytes)
         entries.append(Entry(name, array.dtype, array.shape, offset, array.nbytes, digest))
         offset = aligned(offset + array.nbytes)
     manifest = json.dumps(
@@ -123,8 +124,13 @@ def write_bundle(
     with replacing(path) as stream:
         stream.write(HEADER.pack(MAGIC, FORMAT, len(manifest), start + offset, digest_of_manifest))
         _write_padded(stream, manifest, start - HEADER.size)
-        for array in plain.values():
-            _write_padded(stream, _raw(array), aligned(array.nbytes))
+        for array, entry in zip(plain.values(), entries, strict=True):
+            if isinstance(array, Pieces):
+                if digest_of(_written(stream, array.chunks()), array.nbytes) != entry.sha256:
+                    raise ValueError(f"the pieces of {entry.name!r} must be the same when written")
+                stream.write(bytes(aligned(array.nbytes) - array.nbytes))
+            else:
+                _write_padded(stream, _raw(array), aligned(array.nbytes))
 
 
 def read_bundle(
@@ -199,8 +205,27 @@ def _check_keys(place: str, value: Any) -> None:
             _check_keys(f"{place}[{number}]", entry)
 
 
+def _storable(name: str, array: Any) -> NDArray[Any] | Pieces:
+    if isinstance(array, Pieces):
+        as_storable(name, np.empty(0, array.dtype))  # its name and dtype
+        return array
+    return as_storable(name, array)
+
+
+def _chunks(array: NDArray[Any] | Pieces) -> Iterable[memoryview]:
+    if isinstance(array, Pieces):
+        return array.chunks()
+    return [_raw(array)]
+
+
 def _raw(array: NDArray[Any]) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
+
+
+def _written(stream: BinaryIO, chunks: Iterable[memoryview]) -> Iterator[memoryview]:
+    for chunk in chunks:
+        stream.write(chunk)
+        yield chunk
 
 
 def _write_padded(stream: BinaryIO, content: bytes | memoryview, size: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from typer.testing import Result
 
@@ -74,7 +75,7 @@ def test_short_row_is_named(tmp_path: Path, refused: Refused) -> None:
 def test_files_and_folders_are_checked_first(tmp_path: Path, refused: Refused) -> None:
     (tmp_path / "t.txt").write_text("A\n")
     assert "absent.txt" in refused("encode", tmp_path / "absent.txt", tmp_path / "v.npy")
-    assert "must end in .npy" in refused("encode", tmp_path / "t.txt", tmp_path / "v.csv")
+    assert "must end in .rec or .npy" in refused("encode", tmp_path / "t.txt", tmp_path / "v.csv")
     line = refused("encode", tmp_path / "t.txt", tmp_path / "nowhere" / "v.npy")
     assert "there is no folder" in line
 
@@ -97,3 +98,58 @@ def test_refused_device_leaves_nothing(
     line = ("encode", tmp_path / "t.txt", tmp_path / "v.npy", "--encoder", minilm_folder)
     assert "device" in refused(*line, "--device", "tpu")
     assert not (tmp_path / "v.npy").exists()
+
+
+# --- catalogues -----------------------------------------------------------------------------------
+
+
+def test_catalogue_of_a_parquet_file(
+    tmp_path: Path, run: Run, refused: Refused, minilm_folder: Path, expected: np.ndarray
+) -> None:
+    source, out, cache = tmp_path / "t.parquet", tmp_path / "t.rec", tmp_path / "cache"
+    ids = ["sea", "space", "empty", "ship", "none"]
+    pl.DataFrame({"id": ids, "title": [*TEXTS, None]}).write_parquet(source)
+    line = ("encode", source, out, "--column", "title", "--id-column", "id", "--cache", cache)
+    line = (*line, "--encoder", minilm_folder)
+    assert "row 4 (id 'none') must not be missing" in refused(*line)
+    result = run(*line, "--skip-bad")
+    assert result.exit_code == 0, result.output
+    assert "4 texts x 384" in result.stdout
+    assert "4 encoded, 0 repeated, 0 of an earlier run, 1 skipped" in result.stdout
+    assert result.stderr == "row 4 (id 'none') must not be missing\n"
+    found = rec.Catalogue.open(out)
+    assert found.ids.tolist() == ids[:4]
+    np.testing.assert_array_equal(found.vectors, expected)
+    assert "0 encoded, 4 repeated" in run(*line, "--skip-bad").stdout
+
+
+def test_catalogue_of_pictures(tmp_path: Path, run: Run, pictures_folder: Path) -> None:
+    names = sorted(path.name for path in pictures_folder.glob("*.jpg"))[:2]
+    paths = [str(pictures_folder / name) for name in names]
+    pl.DataFrame({"path": [*paths, "gone.png"]}).write_csv(tmp_path / "p.csv")
+    line = ("encode", tmp_path / "p.csv", tmp_path / "p.rec", "--column", "path", "--skip-bad")
+    result = run(*line, "--kind", "image", "--encoder", "efficientnet-lite0")
+    assert result.exit_code == 0, result.output
+    found = rec.Catalogue.open(tmp_path / "p.rec")
+    assert found.ids.tolist() == [0, 1]
+    assert "gone.png" in result.stderr
+    expected = rec.ImageEncoder.open("efficientnet-lite0").encode(paths)
+    np.testing.assert_allclose(found.vectors, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [("--id-column", "id"), ("--skip-bad",), ("--cache", "c"), ("--restart",),
+                ("--kind", "sound")],
+)  # fmt: skip
+def test_a_matrix_takes_no_options_of_catalogues(
+    tmp_path: Path, refused: Refused, options: tuple[str, ...]
+) -> None:
+    (tmp_path / "t.txt").write_text("A\n")
+    line = refused("encode", tmp_path / "t.txt", tmp_path / "v.npy", *options)
+    assert f"{options[0]}" in line
+    assert "needs an OUT that ends in .rec" in line
+
+
+def test_kinds_are_named(tmp_path: Path, refused: Refused) -> None:
+    line = refused("encode", tmp_path / "t.csv", tmp_path / "v.rec", "--kind", "video")
+    assert "--kind must be one of text, image, sound, got 'video'" in line
