@@ -251,6 +251,33 @@ def test_texts_are_of_any_column(tmp_path: Path, cross: OnnxRanker) -> None:
     assert other.columns == {"user": ("bio",), "item": ("title",), "context": (), "candidate": ()}
 
 
+@pytest.mark.parametrize("buckets", [None, ((1, 8, 64), (8, 32))])
+def test_texts_and_columns_reach_one_graph(tmp_path: Path, cross: OnnxRanker, buckets: Any) -> None:
+    """Batches of like length take the rows of the columns along."""
+    import onnx
+    from graphs import port
+    from onnx import TensorProto, helper
+
+    model = onnx.load(tmp_path / "cross.onnx")
+    model.graph.node.append(helper.make_node("Add", ["relevance", "item.year"], ["total"]))
+    model.graph.input.append(port("item.year", TensorProto.FLOAT, ["n", 1]))
+    model.graph.output.insert(0, port("total", TensorProto.FLOAT, ["n", 1]))
+    onnx.save(model, tmp_path / "both.onnx")
+    both = OnnxRanker(
+        tmp_path / "both.onnx",
+        tmp_path / "tokenizer.json",
+        num_threads=1,
+        max_length=32,
+        buckets=buckets,
+    )
+    documents = ["a " * (number % 20) for number in range(100)]
+    years = np.arange(100) * 1000.0
+    got = both.score({"text": documents, "year": years}, context={"query": "b"})
+    want = cross.score({"text": documents}, context={"query": "b"}) + years
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    both.warm_up()
+
+
 def test_long_pairs_are_cut_at_max_length(cross: OnnxRanker) -> None:
     long = "b " * 60
     got = [cross.score({"text": [t]}, context={"query": "a c"}) for t in (long, long + "a")]

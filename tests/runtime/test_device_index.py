@@ -162,6 +162,20 @@ def test_updates_are_known_to_the_next_search(
     assert device.stats["by_index"] == 0
 
 
+@each_storage
+@pytest.mark.parametrize("kept", ["float16", "bfloat16"])
+def test_an_index_of_two_byte_numbers_or_in_a_file_is_searched_alike(
+    rng: np.random.Generator, tmp_path: Any, kept: Any, storage: str
+) -> None:
+    index = rec.FlatIndex(rng.standard_normal((3000, 12)), metric="dot", storage=kept)
+    index.save(tmp_path / "i.rec")
+    queries = rng.standard_normal((5, 12))
+    for each in (index, rec.FlatIndex.open(tmp_path / "i.rec")):
+        device = on_cpu(each, storage)
+        assert_alike(device, queries)
+        assert device.stats["by_index"] == 0
+
+
 def test_a_catalogue_that_doubled_has_a_new_graph(rng: np.random.Generator) -> None:
     index = rec.FlatIndex(rng.standard_normal((100, 4)), metric="dot")
     device = on_cpu(index, tile_rows=2048)
