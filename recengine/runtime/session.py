@@ -177,7 +177,8 @@ class Session:
             where no value can change (and float64 to float32, the usual case of NumPy's default).
         timeout : float, optional
             Seconds, > 0. The run ends at the first node boundary after them: late by no more than
-            the node that is running takes, which a small batch keeps short.
+            the node that is running takes, which a small batch keeps short: MiniLM's longest takes
+            200 ms for 64 texts of 256 tokens in one run, so its encoder runs 8 of them at once.
 
         Returns
         -------

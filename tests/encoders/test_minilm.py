@@ -36,6 +36,15 @@ def test_meaning_is_near(minilm: TextEncoder) -> None:
     assert abs(cosines[0, 2]) < 0.15
 
 
+def test_cosines_are_the_published_ones(minilm: TextEncoder) -> None:
+    """Of the unquantized model, in the quickstart of sentence-transformers."""
+    vectors = minilm.encode(
+        ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+    )
+    published = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]]
+    np.testing.assert_allclose(vectors @ vectors.T, published, rtol=0, atol=0.01)
+
+
 def test_encode_equals_the_graph_run_by_hand(minilm_folder: Path, minilm: TextEncoder) -> None:
     from tokenizers import Tokenizer
 
