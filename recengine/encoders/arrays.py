@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -25,7 +26,9 @@ class OnnxEncoder:
     device : {"cpu", "cuda", "cuda:N", "auto"}
         "cuda" is given wholly or refused with the reason; "auto" may fall to the CPU and says so.
     output : str, optional
-        The output to take, (n, dim) and real; the first one when omitted.
+        What to take, (n, dim) and real: an output of the graph, or any tensor inside it, such as
+        the code between the halves of an autoencoder. What does not lead to it is cut off and
+        never runs (by the package `onnx`). The first output when omitted.
     normalize : bool
         Scale each vector to length 1.
     num_threads : int, optional
@@ -38,17 +41,18 @@ class OnnxEncoder:
     DeviceError, BundleError, FileNotFoundError, ImportError
         As `recengine.runtime.open_session`.
     ValueError
-        If the graph has no such output.
+        If the graph has no such tensor; the message lists those it has.
 
     Notes
     -----
     Immutable; `encode` may be called from many threads. Fork and pickle are safe: the graph is
-    opened anew from its path, and refused if its digest changed.
+    opened and cut anew from its path, and refused if its digest changed.
 
     Examples
     --------
     >>> encoder = OnnxEncoder("tower.onnx")  # doctest: +SKIP
     >>> vectors = encoder.encode({"genres": genres, "year": years})  # doctest: +SKIP
+    >>> encoder = OnnxEncoder("autoencoder.onnx", output="code")  # doctest: +SKIP
     """
 
     def __init__(
@@ -61,18 +65,18 @@ class OnnxEncoder:
         num_threads: int | None = None,
         runtime: Mapping[str, Any] | None = None,
     ) -> None:
-        self._session = open_session(path, device, num_threads, runtime)
-        self._graph = RowGraph(self._session, output, normalize)
+        self._session = open_session(path, device, num_threads, runtime, output)
+        self._graph = RowGraph(self._session, normalize)
         self.normalize = normalize
 
     @property
     def inputs(self) -> tuple[Port, ...]:
-        """What the graph takes: name, dtype and shape of each input."""
+        """What the graph takes: name, dtype and shape of each input that `output` needs."""
         return self._session.inputs
 
     @property
     def outputs(self) -> tuple[Port, ...]:
-        """What the graph gives."""
+        """What the graph gives; `output` alone, where one was asked for."""
         return self._session.outputs
 
     @property
@@ -87,8 +91,11 @@ class OnnxEncoder:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the model file."""
-        return self._session.digest
+        """SHA-256 of the model file; with an `output`, of that digest and the name."""
+        session = self._session
+        if session.output is None:
+            return session.digest
+        return hashlib.sha256(f"{session.digest} {session.output}".encode()).hexdigest()
 
     @property
     def dim(self) -> int | None:
@@ -106,7 +113,7 @@ class OnnxEncoder:
         Returns
         -------
         dict of str to ndarray
-            Every output by name, as the graph gives it.
+            Each of `outputs` by name, as the graph gives it.
         """
         names = [port.name for port in self.outputs]
         return dict(zip(names, self._session.run(feeds), strict=True))

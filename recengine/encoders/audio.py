@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 from recengine._types import Float32Array
@@ -51,6 +52,9 @@ class AudioEncoder(GraphEncoder):
         What full scale is to the graphs: 1, or 32,768 where they were made for 16-bit samples.
     feature_scale, feature_offset : float
         Features are multiplied by the one, then moved by the other, between the graphs.
+    output : str, optional
+        What to take of the model, (n, dim) or framewise: an output or any tensor inside it, at
+        which it is cut, as of `OnnxEncoder`. Its first real output when omitted.
     normalize : bool
         Scale each vector to length 1.
     num_threads : int, optional
@@ -92,6 +96,7 @@ class AudioEncoder(GraphEncoder):
         amplitude: float = 1.0,
         feature_scale: float = 1.0,
         feature_offset: float = 0.0,
+        output: str | None = None,
         normalize: bool = True,
         num_threads: int | None = None,
         runtime: Mapping[str, Any] | None = None,
@@ -104,6 +109,7 @@ class AudioEncoder(GraphEncoder):
             feature_scale=feature_scale,
             feature_offset=feature_offset,
             normalize=normalize,
+            output=output,
         )
         running = Running(device, num_threads, runtime)
         self._set_up(model, front_end, options, running, source="")
@@ -119,7 +125,7 @@ class AudioEncoder(GraphEncoder):
         options = options.checked()
         if front_end is None and (options.feature_scale, options.feature_offset) != (1.0, 0.0):
             raise ValueError("feature_scale and feature_offset must go with a front_end")
-        session = running.open(model)
+        session = running.open(model, options.output)
         front = None if front_end is None else running.open(front_end)
         self._graph = AudioGraph(session, front, options)
         self._session, self._options, self._running = session, options, running
@@ -140,6 +146,7 @@ class AudioEncoder(GraphEncoder):
         device: str = "cpu",
         num_threads: int | None = None,
         runtime: Mapping[str, Any] | None = None,
+        output: str | None = None,
     ) -> AudioEncoder:
         """Open a model folder, or a model that `recengine fetch` knows by name.
 
@@ -153,6 +160,8 @@ class AudioEncoder(GraphEncoder):
             "speech-embedding", downloaded on first use. A folder goes before a name.
         device, num_threads, runtime
             As of `AudioEncoder`.
+        output : str, optional
+            As of `AudioEncoder`; what the folder says when omitted.
 
         Returns
         -------
@@ -170,6 +179,8 @@ class AudioEncoder(GraphEncoder):
         folder, name = resolve(source)
         model, front_end = find_audio_files(folder)
         options = read_audio_options(folder)
+        if output is not None:
+            options = replace(options, output=output)
         return cls._made(model, front_end, options, Running(device, num_threads, runtime), name)
 
     @classmethod
@@ -179,7 +190,7 @@ class AudioEncoder(GraphEncoder):
 
     @property
     def options(self) -> AudioOptions:
-        """Window, hop, rate, scales and normalisation."""
+        """Window, hop, rate, scales, normalisation and output."""
         return self._options
 
     @overload

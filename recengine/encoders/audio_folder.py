@@ -28,6 +28,7 @@ class AudioOptions:
     feature_scale: float = 1.0
     feature_offset: float = 0.0
     normalize: bool = True
+    output: str | None = None
 
     def checked(self) -> AudioOptions:
         """Return these options, every number of its type and in its range."""
@@ -41,6 +42,8 @@ class AudioOptions:
         as_real("feature_offset", self.feature_offset)
         if not isinstance(self.normalize, bool):
             raise TypeError(f"normalize must be a bool, got {type(self.normalize).__name__}")
+        if not isinstance(self.output, str | None):
+            raise TypeError(f"output must be a str, got {type(self.output).__name__}")
         return self
 
 

@@ -28,6 +28,7 @@ class TextOptions:
     max_length: int = 256
     query_prompt: str = ""
     document_prompt: str = ""
+    output: str | None = None
 
 
 def resolve(source: str | os.PathLike[str]) -> tuple[Path, str]:

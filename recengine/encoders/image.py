@@ -51,7 +51,8 @@ class ImageEncoder(GraphEncoder):
         A float graph gets (x * scale - mean) / std for x in 0 … 255; 1/255, 0 and 1 when omitted.
         A uint8 graph gets x, and refuses these three.
     output : str, optional
-        The output to take, (n, dim) and real; the first one when omitted.
+        What to take, (n, dim) and real: an output of the graph or any tensor inside it, at which
+        it is cut, as of `OnnxEncoder`. The first output when omitted.
     normalize : bool
         Scale each vector to length 1.
     num_threads : int, optional
@@ -108,8 +109,8 @@ class ImageEncoder(GraphEncoder):
         load_pillow()
         if not isinstance(normalize, bool):
             raise TypeError(f"normalize must be a bool, got {type(normalize).__name__}")
-        self._session = session = running.open(model)
-        self._graph = RowGraph(session, output, normalize)
+        self._session = session = running.open(model, output)
+        self._graph = RowGraph(session, normalize)
         if len(session.inputs) != 1:
             listed = "; ".join(map(str, session.inputs))
             raise ValueError(f"model must have one input, images; it takes {listed}")

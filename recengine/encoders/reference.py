@@ -35,7 +35,8 @@ class Reference:
         """SHA-256 over all that makes the vectors: files and options, not where they lie."""
         fields = asdict(self)
         digests = [value for name, value in fields.items() if name.endswith("_digest")]
-        made_of = (*digests, fields["options"])
+        options = {name: value for name, value in fields["options"].items() if value is not None}
+        made_of = (*digests, options)
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:

@@ -16,14 +16,12 @@ from recengine.runtime import Session
 
 
 class RowGraph:
-    """A session of which one output, (n, dim), is taken.
+    """A session of which the first output, (n, dim), is taken.
 
     Parameters
     ----------
     session : Session
         Every input has the rows of the batch as its first axis.
-    output : str or None
-        The output to take; None for the first one.
     normalize : bool
         Scale each vector to length 1.
 
@@ -35,13 +33,9 @@ class RowGraph:
         Rows of every run of a graph with a fixed first axis; 0 for any number.
     """
 
-    def __init__(self, session: Session, output: str | None, normalize: bool) -> None:
-        names = [port.name for port in session.outputs]
-        if output is not None and output not in names:
-            raise ValueError(f"output must be one of {', '.join(names)}, got {output!r}")
+    def __init__(self, session: Session, normalize: bool) -> None:
         self.session, self._normalize = session, normalize
-        self._taken = 0 if output is None else names.index(output)
-        shape = session.outputs[self._taken].shape
+        shape = session.outputs[0].shape
         self.dim = shape[-1] if shape and isinstance(shape[-1], int) else None
         sizes = {port.shape[0] for port in session.inputs if port.shape}
         self.fixed_rows = next((size for size in sizes if isinstance(size, int)), 0)
@@ -95,8 +89,8 @@ class RowGraph:
     def _batch(
         self, feeds: dict[str, NDArray[Any]], n_rows: int, countdown: Countdown
     ) -> Float32Array:
-        found = countdown.run(self.session, feeds)[self._taken]
-        name = self.session.outputs[self._taken].name
+        found = countdown.run(self.session, feeds)[0]
+        name = self.session.outputs[0].name
         if found.ndim != 2 or len(found) < n_rows or found.dtype.kind not in "fiu":
             raise ValueError(
                 f"output {name} must be real and (n, dim), got {found.dtype} of {found.shape} "

@@ -26,9 +26,9 @@ class Running(NamedTuple):
     runtime: Mapping[str, Any] | None
     buckets: Any = None
 
-    def open(self, model: str | os.PathLike[str]) -> Session:
-        """Open a graph."""
-        return open_session(model, self.device, self.num_threads, self.runtime)
+    def open(self, model: str | os.PathLike[str], output: str | None = None) -> Session:
+        """Open a graph, cut at `output` where it is given."""
+        return open_session(model, self.device, self.num_threads, self.runtime, output)
 
     def ladders(self, max_length: int) -> Buckets | None:
         """Return the buckets, which must hold every text of the encoder; None without any."""

@@ -52,6 +52,10 @@ class TextEncoder(GraphEncoder):
         Rows and lengths that batches are padded to, such as ``((1, 8), (32, 64, 128, 256))``; the
         last length holds `max_length`. For a GPU, where a new shape costs, and for a graph with
         fixed shapes. On the CPU a new shape costs nothing and padding does.
+    output : str, optional
+        What to take: an output of the graph or any tensor inside it (a lower layer, what lies
+        under a classifier), at which it is cut, as of `OnnxEncoder`. The first output whose shape
+        suits `pooling` when omitted.
 
     Raises
     ------
@@ -83,10 +87,11 @@ class TextEncoder(GraphEncoder):
         num_threads: int | None = None,
         runtime: Mapping[str, Any] | None = None,
         buckets: Any = None,
+        output: str | None = None,
     ) -> None:
-        options = TextOptions(pooling, normalize, max_length, query_prompt, document_prompt)
+        options = TextOptions(pooling, normalize, max_length, query_prompt, document_prompt, output)
         running = Running(device, num_threads, runtime, buckets)
-        self._set_up(running.open(model), Path(tokenizer), options, running, source="")
+        self._set_up(running.open(model, output), Path(tokenizer), options, running, source="")
 
     def _set_up(
         self,
@@ -122,6 +127,7 @@ class TextEncoder(GraphEncoder):
         num_threads: int | None = None,
         runtime: Mapping[str, Any] | None = None,
         buckets: Any = None,
+        output: str | None = None,
     ) -> TextEncoder:
         """Open a model folder, or a model that `recengine fetch` knows by name.
 
@@ -132,7 +138,7 @@ class TextEncoder(GraphEncoder):
             says about pooling, normalisation, length and prompts, in the files of
             sentence-transformers, is followed. Or a name such as "minilm-l6-int8", downloaded on
             first use. A folder goes before a name.
-        device, num_threads, runtime, buckets
+        device, num_threads, runtime, buckets, output
             As of `TextEncoder`.
 
         Returns
@@ -150,16 +156,16 @@ class TextEncoder(GraphEncoder):
         """
         folder, name = resolve(source)
         model, tokenizer = find_files(folder)
-        options = read_options(folder)
+        options = replace(read_options(folder), output=output)
         running = Running(device, num_threads, runtime, buckets)
-        session = running.open(model)
+        session = running.open(model, output)
         if not gives_tokens(session):
             options = replace(options, pooling="none")
         return cls._made(session, tokenizer, options, running, name)
 
     @property
     def options(self) -> TextOptions:
-        """Pooling, normalisation, length and prompts."""
+        """Pooling, normalisation, length, prompts and output."""
         return self._options
 
     @overload
@@ -324,7 +330,7 @@ class TextEncoder(GraphEncoder):
         found = TextReference.from_json(reference)
         model, tokenizer = found.files()
         running = Running(device, num_threads, runtime, buckets)
-        session = running.open(model)
+        session = running.open(model, found.options.output)
         return cls._made(session, tokenizer, found.options, running, found.source)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -11,12 +11,13 @@ against a list of our own, for onnxruntime takes a misspelt key in silence.
 A session outlives fork (the child opens its own and leaves the parent's alone, for destroying that
 one there crashes) and travels by pickle as a path and a digest, never as weights.
 A run may have a deadline: one thread of the process watches them all and ends a run that is late.
+A graph may be cut at one of its tensors: onnxruntime alone would run all of it, whatever is asked.
 On a GPU, a run takes buffers of its own from a pool; on the CPU that was measured to gain nothing.
 What many runs read (the matrix of a scorer) is placed on the device once, and named in their feeds.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
-sessions, `session` wraps one, `_calls` and `_bound` reach it, `_watch` keeps deadlines, `ports`
-fits arrays to it, `placed` are arrays that stay there, `buckets` are shapes that batches are
-padded to, `report` tells ``recengine doctor``.
+sessions, `cutting` parts of graphs, `session` wraps a native one, `_calls` and `_bound` reach it,
+`_watch` keeps deadlines, `ports` fits arrays to it, `placed` are arrays that stay there, `buckets`
+are shapes that batches are padded to, `report` tells ``recengine doctor``.
 """
 
 from recengine.runtime._create import parse_device as parse_device

@@ -61,9 +61,9 @@ class BoundCalls(Calls):
 
     Parameters
     ----------
-    ort, native, shrink
+    ort, native, outputs, shrink
         As of `Calls`.
-    inputs, outputs : tuple of Port
+    inputs : tuple of Port
     where : (str, int)
         The device of the buffers, as onnxruntime names it.
     graphs : bool
@@ -87,7 +87,7 @@ class BoundCalls(Calls):
         graphs: bool = False,
         shrink: str = "",
     ) -> None:
-        super().__init__(ort, native, shrink=shrink)
+        super().__init__(ort, native, outputs=outputs, shrink=shrink)
         self.native, self.where = native, where
         self.inputs, self.outputs = inputs, outputs
         self._shapes_follow = True
@@ -190,7 +190,7 @@ def calls_of(
     if options.shrink:
         shrink = f"cpu:0;gpu:{number}" if on_gpu else "cpu:0"
     if not on_gpu:
-        return Calls(made.ort, made.session, shrink=shrink)
+        return Calls(made.ort, made.session, outputs=outputs, shrink=shrink)
     return BoundCalls(
         made.ort,
         made.session,

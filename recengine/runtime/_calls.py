@@ -12,6 +12,7 @@ from recengine._errors import DeadlineError
 from recengine.runtime._watch import watched
 from recengine.runtime._wheel import SILENT
 from recengine.runtime.placed import Placed
+from recengine.runtime.ports import Port
 
 Arrays = dict[str, NDArray[Any]]
 Feeds = dict[str, NDArray[Any] | Placed]
@@ -25,6 +26,8 @@ class Calls:
     ort : module
         onnxruntime.
     native : onnxruntime.InferenceSession
+    outputs : tuple of Port, optional
+        Those to return; all that the graph has when omitted.
     shrink : str
         The arenas to shrink after each run, as onnxruntime names them.
 
@@ -34,8 +37,16 @@ class Calls:
     them ends it; the others share theirs.
     """
 
-    def __init__(self, ort: Any, native: Any, *, shrink: str = "") -> None:
+    def __init__(
+        self,
+        ort: Any,
+        native: Any,
+        *,
+        outputs: tuple[Port, ...] | None = None,
+        shrink: str = "",
+    ) -> None:
         self.ort, self._native, self._shrink = ort, native, shrink
+        self._names = None if outputs is None else [port.name for port in outputs]
         self._usual = self._run_options()
 
     def run(self, arrays: Arrays, timeout: float | None) -> list[NDArray[Any]]:
@@ -71,7 +82,7 @@ class Calls:
         self.run(arrays, None)
 
     def _run(self, arrays: Arrays, options: Any) -> list[NDArray[Any]]:
-        results: list[NDArray[Any]] = self._native.run(None, arrays, options)
+        results: list[NDArray[Any]] = self._native.run(self._names, arrays, options)
         return results
 
     def _run_placed(self, feeds: Feeds, device: str, options: Any) -> list[NDArray[Any]]:
@@ -80,7 +91,8 @@ class Calls:
             name: given.value(device) if isinstance(given, Placed) else on_cpu(given)
             for name, given in feeds.items()
         }
-        return [each.numpy() for each in self._native.run_with_ort_values(None, values, options)]
+        found = self._native.run_with_ort_values(self._names, values, options)
+        return [each.numpy() for each in found]
 
     def _run_options(self) -> Any:
         options = self.ort.RunOptions()

@@ -15,6 +15,7 @@ from recengine.runtime.placement import listed, placement_of
 
 CPU = "CPUExecutionProvider"
 TENSORRT = "TensorrtExecutionProvider"
+WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
 DEFAULT = RuntimeOptions()
 _log = logging.getLogger("recengine")
 
@@ -197,6 +198,8 @@ def new_session(
     if strict and providers != [CPU]:
         told.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     model = path.content if isinstance(path, Built) else str(path)
+    if isinstance(path, Built) and path.folder is not None:
+        told.add_session_config_entry(WEIGHTS_FOLDER, str(path.folder))
     try:
         # enable_fallback: onnxruntime's own retry on the CPU, announced by print
         return ort.InferenceSession(model, told, providers=providers, enable_fallback=0)

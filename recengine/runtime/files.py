@@ -20,10 +20,13 @@ class Built:
         For messages.
     content : bytes
         The ONNX model, weights included.
+    folder : Path, optional
+        Where weights that are kept in files of their own lie, of a part of a graph from a file.
     """
 
     name: str
     content: bytes = field(repr=False)
+    folder: Path | None = None
 
     def __str__(self) -> str:
         return self.name

@@ -19,6 +19,7 @@ from recengine._validation import as_count, as_real
 from recengine.runtime._bound import calls_of
 from recengine.runtime._calls import Calls, Feeds
 from recengine.runtime._create import create, parse_device
+from recengine.runtime.cutting import cut_at, taken
 from recengine.runtime.files import Built, check_digest, source_digest
 from recengine.runtime.options import as_options
 from recengine.runtime.placed import Placed
@@ -34,6 +35,7 @@ def open_session(
     device: str = "cpu",
     num_threads: int | None = None,
     options: Mapping[str, Any] | None = None,
+    output: str | None = None,
 ) -> Session:
     """Open an ONNX graph on a device.
 
@@ -49,6 +51,10 @@ def open_session(
     options : mapping of str to value, optional
         By the names of `recengine.runtime.RuntimeOptions`: arena, shrink, spinning,
         inter_op_threads, gpu_memory_limit, cuda_graph, tensorrt.
+    output : str, optional
+        One output of the graph, or any tensor inside it: only what leads to it is opened and run,
+        and only the inputs it needs remain. Cutting needs the package `onnx`; without it, an
+        output of the graph is still given, after a run of the whole.
 
     Returns
     -------
@@ -62,11 +68,11 @@ def open_session(
     BundleError
         If the file is damaged or no ONNX model, or its weights lie outside of its folder.
     ValueError, TypeError
-        If an option is unknown or unfit; the message lists those there are.
+        If an option or `output` is unknown or unfit; the message lists those there are.
     FileNotFoundError, ImportError
-        If there is no such file; if onnxruntime is not installed.
+        If there is no such file; if onnxruntime is not installed, or not `onnx`, which cuts.
     """
-    return Session(path, device, num_threads, options)
+    return Session(path, device, num_threads, options, output)
 
 
 class Session:
@@ -81,7 +87,9 @@ class Session:
     reason : str
         Why there: "asked for", or what kept ``device="auto"`` from the GPU.
     digest : str
-        SHA-256 of the file, hexadecimal.
+        SHA-256 of the file, hexadecimal; of the whole one, also where it is cut.
+    output : str or None
+        Where it is cut.
     num_threads : int
     options : RuntimeOptions
     inputs, outputs : tuple of Port
@@ -93,7 +101,8 @@ class Session:
     `run` may be called from many threads at once; they share the session's threads.
     After fork the child opens the graph anew at its first `run` (CUDA refuses this once the parent
     has used it: there, start workers by "spawn"). A pickle holds path, digest, device, thread
-    count and options; unpickling opens the file at that path, and refuses it if the digest differs.
+    count, options and the name of the output; unpickling opens the file at that path, and refuses
+    it if the digest differs. A graph is cut anew from its file wherever it is opened.
     """
 
     def __init__(
@@ -102,6 +111,7 @@ class Session:
         device: str = "cpu",
         num_threads: int | None = None,
         options: Mapping[str, Any] | None = None,
+        output: str | None = None,
         *,
         digest: str | None = None,
     ) -> None:
@@ -110,7 +120,10 @@ class Session:
         self.path = Path(str(self._source))
         if isinstance(self._source, Path) and not self.path.is_file():
             raise FileNotFoundError(f"path must be an ONNX file, there is none at {self.path}")
-        self._asked = (device, num_threads, None if options is None else dict(options))
+        if output is not None and not isinstance(output, str):
+            raise TypeError(f"output must be a str, got {type(output).__name__}")
+        self.output = output
+        self._asked = (device, num_threads, None if options is None else dict(options), output)
         self.num_threads = _thread_count(num_threads)
         self.digest = source_digest(self._source)
         check_digest(self.path, self.digest if digest is None else digest, self.digest)
@@ -118,9 +131,11 @@ class Session:
         self._open()
 
     def _open(self) -> None:
-        made = create(self._source, self._asked[0], self.num_threads, self.options)
+        source = self._source if self.output is None else cut_at(self._source, self.output)
+        made = create(source, self._asked[0], self.num_threads, self.options)
         self._native, self.device, self.reason = made.session, made.device, made.reason
-        self.inputs, self.outputs = _ports(self.path, made.session)
+        self.inputs, outputs = _ports(self.path, made.session)
+        self.outputs = taken(self.path, outputs, self.output)
         self.metadata = _metadata(self.path, made.session)
         self._calls = calls_of(made, self.options, self.inputs, self.outputs)
         self._warm = False
@@ -299,8 +314,8 @@ def _metadata(path: Path, native: Any) -> Mapping[str, str]:
 
 
 def _reopened(path: str | Built, *asked: Any) -> Session:
-    device, num_threads, options, digest = asked
-    return Session(path, device, num_threads, options, digest=digest)
+    *given, digest = asked
+    return Session(path, *given, digest=digest)
 
 
 _open_sessions: weakref.WeakSet[Session] = weakref.WeakSet()

@@ -134,3 +134,15 @@ def test_reference_refuses_another_file(folder: Path, encoder: AudioEncoder, nam
 def test_damaged_reference_is_refused(encoder: AudioEncoder, change: dict[str, Any]) -> None:
     with pytest.raises(BundleError, match=r"kind must be 'audio'|no audio encoder's"):
         AudioEncoder.from_reference({**encoder.reference(), **change})
+
+
+def test_output_inside_the_model_is_cut_out(folder: Path, encoder: AudioEncoder) -> None:
+    """`y` is what `heard` is made of, without its frame axis."""
+    inside = AudioEncoder.open(folder, num_threads=1, output="y")
+    np.testing.assert_array_equal(inside.encode_query(SOUND), encoder.encode_query(SOUND))
+    assert inside.digest != encoder.digest
+    assert AudioEncoder.from_reference(inside.reference(), num_threads=1).digest == inside.digest
+    (folder / "audio.json").write_text(json.dumps({**OPTIONS, "output": "y"}))
+    assert AudioEncoder.open(folder, num_threads=1).digest == inside.digest
+    with pytest.raises(ValueError, match=r"output must be a tensor that model\.onnx makes: heard"):
+        AudioEncoder.open(folder, output="z")

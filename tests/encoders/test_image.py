@@ -192,7 +192,7 @@ def test_arguments_that_do_not_fit_are_refused(
         ({"std": (1, 0, 1)}, "std must be > 0"),
         ({"mean": (1, 2)}, "mean must be 3 numbers"),
         ({"scale": 0}, "scale must be > 0"),
-        ({"output": "v"}, "output must be one of vector"),
+        ({"output": "v"}, "output must be a tensor that e.onnx makes: vector"),
     ],
 )
 def test_scaling_that_does_not_fit_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,24 @@ def test_long_text_is_cut_at_256_tokens(minilm: TextEncoder) -> None:
     long = "sea " * 254
     np.testing.assert_array_equal(minilm.encode_query(long + "stocks"), minilm.encode_query(long))
     assert not np.array_equal(minilm.encode_query(long[4:]), minilm.encode_query(long))
+
+
+@pytest.mark.parametrize(("output", "share"), [("layer_norm_4", 0.5), ("last_hidden_state", 1.0)])
+def test_lower_layer_is_an_encoder_of_its_own(
+    minilm_folder: Path, minilm: TextEncoder, output: str, share: float
+) -> None:
+    """Cut after the second of six layers, and after the last, which is the model itself."""
+    lower = TextEncoder.open(minilm_folder, num_threads=1, output=output)
+    assert lower.dim == 384
+    nodes = [
+        sum(encoder._graph.session.placement["CPUExecutionProvider"].values())
+        for encoder in (lower, minilm)
+    ]
+    assert nodes[0] <= share * nodes[1]
+    vectors = pickle.loads(pickle.dumps(lower)).encode([SEA, OCEAN, STOCKS])
+    np.testing.assert_array_equal(vectors, lower.encode([SEA, OCEAN, STOCKS]))
+    cosines = vectors @ vectors.T
+    assert cosines[0, 1] > cosines[0, 2]
+    same = (vectors * minilm.encode([SEA, OCEAN, STOCKS])).sum(axis=1)
+    assert (same.min() > 0.99999) == (share == 1.0)
+    assert lower.digest != minilm.digest

@@ -252,3 +252,34 @@ def test_forked_children_encode_the_same(folder: Path) -> None:
     command = [sys.executable, "-c", FORK, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "[0, 0]", "")
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+def test_output_inside_the_graph_is_part_of_what_the_encoder_is(
+    folder: Path, encoder: TextEncoder
+) -> None:
+    inside = TextEncoder.open(folder, num_threads=1, output="h1")
+    np.testing.assert_array_equal(inside.encode(["a b", "c"]), encoder.encode(["a b", "c"]))
+    assert inside.options.output == "h1"
+    assert inside.digest != encoder.digest
+    again = TextEncoder.from_reference(json.loads(json.dumps(inside.reference())), num_threads=1)
+    assert again.digest == inside.digest
+    assert again._graph.session.output == "h1"
+    del (old := encoder.reference())["options"]["output"]  # as it was saved before there was one
+    assert TextEncoder.from_reference(old, num_threads=1).digest == encoder.digest
+
+
+def test_output_that_takes_no_mask_goes_without(folder: Path, encoder: TextEncoder) -> None:
+    bare = TextEncoder.open(folder, num_threads=1, output="h0")
+    assert [port.name for port in bare._graph.session.inputs] == ["input_ids"]
+    texts = ["a b", "c", "d e f", "g h"]
+    np.testing.assert_allclose(bare.encode(texts), encoder.encode(texts), rtol=1e-6, atol=1e-7)
+
+
+def test_output_that_is_none_of_tokens_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"output must be a tensor that model\.onnx makes: last_"):
+        TextEncoder.open(folder, output="hidden")
+    with pytest.raises(ValueError, match=r"model must take input_ids.* takes attention_mask"):
+        TextEncoder.open(folder, output="m3")

@@ -67,7 +67,7 @@ def test_pair_is_known_by_a_partner(tmp_path: Path) -> None:
     say(tmp_path / "user.onnx", {})
     user, item = (tmp_path / name for name in ("user.onnx", "item.onnx"))
     say(item, {})
-    partner = OnnxEncoder(item, output="vector").digest
+    partner = OnnxEncoder(item).digest
     say(user, {"partner": partner})
     made = SequenceEncoder(user, **TOLD), OnnxEncoder(item, output="vector")
     assert TwoTower(*made).digests[1] == partner != digests[1]
