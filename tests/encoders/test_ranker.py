@@ -358,6 +358,7 @@ def test_cuda_ranks_as_the_cpu_does(model: Path, ranker: OnnxRanker) -> None:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_ranks(ranker: OnnxRanker) -> None:
     want = ranker.score(ITEMS, **REQUEST)
     child = os.fork()
