@@ -22,15 +22,16 @@ SOURCES := pyproject.toml setup.py MANIFEST.in README.md LICENSE \
   -o -name '*.pxd' -o -name '*.h' -o -path 'csrc/*.cpp' -o -name py.typed \))
 CYTHON_FILES = $(shell find recengine -name '*.pyx' -o -name '*.pxd')
 CPP_FILES = $(shell find csrc tests/native benchmarks -name '*.h' -o -name '*.cpp')
-BENCH = $(shell grep -l __main__ benchmarks/*.py)
+BENCH = $(filter-out benchmarks/gpu_report.py, $(shell grep -l __main__ benchmarks/*.py))
 CHECKS := check-lint check-format check-types check-cython check-cpp check-architecture
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check bench clean $(CHECKS) ready-demo ready-test ready-check ready-bench
+.PHONY: help demo test check bench gpu-report clean $(CHECKS) \
+  ready-demo ready-test ready-check ready-bench ready-gpu
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 demo: ready-demo  ## real recommendations on real data, explained screen by screen
 	$(BIN)/recengine demo
@@ -43,6 +44,12 @@ check: ready-check  ## lint, format, types, architecture: runs all, reports ever
 
 bench: ready-bench  ## the benchmarks, beside the best peers
 	set -e; for script in $(BENCH); do $(BIN)/python "$$script" $(ARGS); done
+
+# Exit status 2 and nothing installed where there is no GPU; see benchmarks/gpu_report.py.
+gpu-report:  ## every test and benchmark that needs an NVIDIA GPU, in one report
+	@$(PYTHON) benchmarks/gpu_report.py --check
+	@$(MAKE) --no-print-directory ready-gpu
+	RECENGINE_INSTALLED=1 $(BIN)/python benchmarks/gpu_report.py $(ARGS)
 
 clean:  ## remove .venv, build products and caches (downloads stay in the user's cache)
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -77,12 +84,14 @@ ready-demo: $(STAMPS)/demo
 ready-test: $(STAMPS)/test
 ready-check: $(STAMPS)/check
 ready-bench: $(STAMPS)/bench
+ready-gpu: $(STAMPS)/gpu
 endif
 
 $(STAMPS)/demo: EXTRAS := text,data,onnx
 $(STAMPS)/test: EXTRAS := test
 $(STAMPS)/check: EXTRAS := test,check
 $(STAMPS)/bench: EXTRAS := bench
+$(STAMPS)/gpu: EXTRAS := test,bench
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo \
@@ -106,7 +115,7 @@ $(STAMPS)/runtime: | $(STAMPS)/package
 	if [ -n "$$kind" ]; then $(call install,$$kind); else echo "onnxruntime is there: kept"; fi
 	@touch $@
 
-$(STAMPS)/demo $(STAMPS)/test $(STAMPS)/check $(STAMPS)/bench: pyproject.toml $(STAMPS)/package | $(STAMPS)/runtime
+$(addprefix $(STAMPS)/,demo test check bench gpu): pyproject.toml $(STAMPS)/package | $(STAMPS)/runtime
 	@$(call install,$(EXTRAS))
 	@touch $@
 
