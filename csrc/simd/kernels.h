@@ -82,6 +82,11 @@ struct Kernels {
   void (*code_limits)(const CodePanel& panel, const CodeQueries& queries, int32_t* limits);
   // pre:  |raw| < 2^30. post: as code_hits.
   bool (*raw_hits)(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint32_t* masks);
+  // The best of a panel's items by their codes: who to take first for a limit.
+  // pre:  all 64-byte aligned. post: scores[r] ~ (raw_r - offset + beta bias_r) step_r; returns the
+  //       largest. numerics: an order to try items in; nothing is proved of it.
+  float (*panel_best)(const int32_t* raw, const float* step, const float* bias, float offset,
+                      float beta, float* scores);
 
   // pre:  rows[0..32) readable for `dim` floats; panel holds dim*32 floats, 64-byte aligned.
   // post: panel[j*32 + r] == rows[r][j].

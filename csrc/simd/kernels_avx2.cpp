@@ -370,6 +370,22 @@ bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint
   return any != 0;
 }
 
+float panel_best(const int32_t* raw, const float* step, const float* bias, float offset, float beta,
+                 float* scores) {
+  __m256 best = _mm256_set1_ps(-std::numeric_limits<float>::infinity());
+  for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+    const __m256i sums = _mm256_load_si256(reinterpret_cast<const __m256i*>(raw + r));
+    const __m256 centred = _mm256_sub_ps(_mm256_cvtepi32_ps(sums), _mm256_set1_ps(offset));
+    const __m256 whole = _mm256_fmadd_ps(_mm256_set1_ps(beta), _mm256_load_ps(bias + r), centred);
+    const __m256 score = _mm256_mul_ps(whole, _mm256_load_ps(step + r));
+    _mm256_store_ps(scores + r, score);
+    best = _mm256_max_ps(best, score);
+  }
+  __m128 rest = _mm_max_ps(_mm256_castps256_ps128(best), _mm256_extractf128_ps(best, 1));
+  rest = _mm_max_ps(rest, _mm_movehl_ps(rest, rest));
+  return _mm_cvtss_f32(_mm_max_ss(rest, _mm_movehdup_ps(rest)));
+}
+
 }  // namespace
 
 const Kernels kKernelsAvx2 = {"avx2",
@@ -378,6 +394,7 @@ const Kernels kKernelsAvx2 = {"avx2",
                               code_hits,
                               code_limits,
                               raw_hits,
+                              panel_best,
                               pack_panel,
                               panel_scores<Dot>,
                               panel_scores<NegativeSquares>,

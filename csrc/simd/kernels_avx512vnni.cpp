@@ -369,6 +369,20 @@ bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint
   return true;
 }
 
+float panel_best(const int32_t* raw, const float* step, const float* bias, float offset, float beta,
+                 float* scores) {
+  __m512 part[2];
+  for (int64_t i = 0; i < 2; ++i) {
+    const __m512 sums = _mm512_cvtepi32_ps(_mm512_load_si512(raw + i * kLanes));
+    const __m512 centred = _mm512_sub_ps(sums, _mm512_set1_ps(offset));
+    const __m512 boost = _mm512_load_ps(bias + i * kLanes);
+    const __m512 whole = _mm512_fmadd_ps(_mm512_set1_ps(beta), boost, centred);
+    part[i] = _mm512_mul_ps(whole, _mm512_load_ps(step + i * kLanes));
+    _mm512_store_ps(scores + i * kLanes, part[i]);
+  }
+  return _mm512_reduce_max_ps(_mm512_max_ps(part[0], part[1]));
+}
+
 }  // namespace
 
 const Kernels kKernelsAvx512Vnni = {"avx512vnni",
@@ -377,6 +391,7 @@ const Kernels kKernelsAvx512Vnni = {"avx512vnni",
                                     code_hits,
                                     code_limits,
                                     raw_hits,
+                                    panel_best,
                                     pack_panel,
                                     panel_scores<Dot>,
                                     panel_scores<NegativeSquares>,

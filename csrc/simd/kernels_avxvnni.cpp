@@ -110,6 +110,6 @@ void dot_codes(const uint8_t* high, const uint8_t* low, const int32_t* queries, 
 
 const Kernels kKernelsAvxVnni = {"avxvnni", 127,     dot_codes, nullptr, nullptr, nullptr, nullptr,
                                  nullptr,   nullptr, nullptr,   nullptr, nullptr, nullptr, nullptr,
-                                 nullptr,   nullptr, nullptr,   nullptr, nullptr};
+                                 nullptr,   nullptr, nullptr,   nullptr, nullptr, nullptr};
 
 }  // namespace recengine

@@ -285,8 +285,7 @@ bool code_hits(const int32_t* raw, const CodePanel& panel, const CodeQueries& qu
       const float32x4_t sum = vcvtq_f32_s32(vld1q_s32(raw + q * kPanelRows + r));
       mask |= lane_bits(vmvnq_u32(vcleq_f32(sum, limit))) << r;
     }
-    masks[q] = mask;
-    any |= mask;
+    any |= masks[q] = mask;
   }
   return any != 0;
 }
@@ -311,10 +310,22 @@ bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint
       const int32x4_t sums = vld1q_s32(raw + q * kPanelRows + r);
       mask |= lane_bits(vcgeq_s32(sums, vdupq_n_s32(limits[q]))) << r;
     }
-    masks[q] = mask;
-    any |= mask;
+    any |= masks[q] = mask;
   }
   return any != 0;
+}
+
+float panel_best(const int32_t* raw, const float* step, const float* bias, float offset, float beta,
+                 float* scores) {
+  float32x4_t best = vdupq_n_f32(-std::numeric_limits<float>::infinity());
+  for (int64_t r = 0; r < kPanelRows; r += kLanes) {
+    const float32x4_t sums = vsubq_f32(vcvtq_f32_s32(vld1q_s32(raw + r)), vdupq_n_f32(offset));
+    const float32x4_t score =
+        vmulq_f32(vfmaq_n_f32(sums, vld1q_f32(bias + r), beta), vld1q_f32(step + r));
+    vst1q_f32(scores + r, score);
+    best = vmaxq_f32(best, score);
+  }
+  return vmaxvq_f32(best);
 }
 
 struct CanonicalDot {
@@ -449,8 +460,8 @@ bool sum_hits(const SumTest& test, int64_t n_queries, uint32_t* masks) {
     const float64x2_t limit = vdupq_n_f64(test.limit[q]);
     uint32_t mask = 0;
     for (int64_t r = 0; r < kPanelRows; r += kSums) {
-      float64x2_t bound =
-          vmulq_f64(vld1q_f64(test.sums + q * kPanelRows + r), vld1q_f64(test.scale + r));
+      const float64x2_t sums = vld1q_f64(test.sums + q * kPanelRows + r);
+      float64x2_t bound = vmulq_f64(sums, vld1q_f64(test.scale + r));
       if (test.bias != nullptr) {
         bound = vfmaq_n_f64(bound, vcvt_f64_f32(vld1_f32(test.bias + r)), test.weight[q]);
       }
@@ -458,8 +469,7 @@ bool sum_hits(const SumTest& test, int64_t n_queries, uint32_t* masks) {
       mask |= (vgetq_lane_u64(dropped, 0) == 0 ? uint32_t{1} : uint32_t{0}) << r;
       mask |= (vgetq_lane_u64(dropped, 1) == 0 ? uint32_t{2} : uint32_t{0}) << r;
     }
-    masks[q] = mask;
-    any |= mask;
+    any |= masks[q] = mask;
   }
   return any != 0;
 }
@@ -472,6 +482,7 @@ const Kernels kKernelsNeon = {"neon",
                               code_hits,
                               code_limits,
                               raw_hits,
+                              panel_best,
                               pack_panel,
                               panel_scores<Dot>,
                               panel_scores<NegativeSquares>,

@@ -150,6 +150,26 @@ bool raw_hits(const int32_t* raw, const int32_t* limits, int64_t n_queries, uint
   return any != 0;
 }
 
+// A number of lanes that is known lets the compiler take whole vectors.
+template <int64_t kLanes>
+void keep_larger(const float* a, const float* b, float* larger) {
+  for (int64_t j = 0; j < kLanes; ++j) larger[j] = a[j] < b[j] ? b[j] : a[j];
+}
+
+float panel_best(const int32_t* raw, const float* step, const float* bias, float offset, float beta,
+                 float* scores) {
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    scores[r] = (static_cast<float>(raw[r]) - offset + beta * bias[r]) * step[r];
+  }
+  float best[kPanelRows / 2];
+  keep_larger<16>(scores, scores + 16, best);
+  keep_larger<8>(best, best + 8, best);
+  keep_larger<4>(best, best + 4, best);
+  keep_larger<2>(best, best + 2, best);
+  keep_larger<1>(best, best + 1, best);
+  return best[0];
+}
+
 double add_lanes(const double* lane) {
   return ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 }
@@ -233,6 +253,7 @@ const Kernels kKernelsScalar = {"scalar",
                                 code_hits,
                                 code_limits,
                                 raw_hits,
+                                panel_best,
                                 pack_panel,
                                 dot_panel,
                                 l2_panel,

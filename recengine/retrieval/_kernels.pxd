@@ -53,6 +53,8 @@ cdef extern from "core/native_api.h" namespace "recengine" nogil:
                             int32_t* limits) noexcept nogil
         cbool (*raw_hits)(const int32_t* raw, const int32_t* limits, int64_t n_queries,
                           uint32_t* masks) noexcept nogil
+        float (*panel_best)(const int32_t* raw, const float* step, const float* bias,
+                            float offset, float beta, float* scores) noexcept nogil
         void (*pack_panel)(const float** rows, int64_t dim, float* panel) noexcept nogil
         void (*dot_panel)(const float* panel, const float* queries, int64_t dim,
                           int64_t n_queries, float* out) noexcept nogil

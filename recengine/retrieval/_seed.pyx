@@ -24,6 +24,7 @@ from recengine.retrieval._code_queries cimport (
     raise_limit,
 )
 from recengine.retrieval._kernels cimport (
+    PanelFacts,
     bias_of,
     kPanelBytes,
     kPanelRows,
@@ -31,11 +32,6 @@ from recengine.retrieval._kernels cimport (
 )
 from recengine.retrieval._plan cimport Plan, facts_of, take
 
-
-cdef extern from "core/panel_best.h" namespace "recengine" nogil:
-    void invert_steps(const float* inverse, float* step)
-    float panel_best(const int32_t* raw, const float* step, const float* bias, float offset,
-                     float beta, float* scores)
 
 cdef struct Seeds:
     int64_t panel         # the first
@@ -63,7 +59,7 @@ cdef void seed_query(const Plan* plan, CodeChunk* chunk, int64_t q, const int32_
     cdef Bound bound
     for i in range(seeds.n_panels):
         bias = bias_of(facts_of(plan, (seeds.panel + i) * kPanelRows)[0], plan.codes.rows_inside)
-        seeds.best[i].first = -panel_best(
+        seeds.best[i].first = -plan.native.kernels.panel_best(
             raw + i * tile, seeds.step + i * kPanelRows, bias, coded.own.offset, coded.own.beta,
             seeds.scores + i * kPanelRows)
         seeds.best[i].second = i
@@ -87,7 +83,8 @@ cdef bint seed_limits(const Plan* plan, CodeChunk* chunk, int64_t first,
     False where memory is short. pre: the fine grid; `seeds` of these slots.
     """
     cdef Seeds seeds
-    cdef int64_t start = 0, n_queries, i, q, bytes = plan.codes.pairs * kPanelBytes
+    cdef int64_t start = 0, n_queries, i, q, r, bytes = plan.codes.pairs * kPanelBytes
+    cdef const PanelFacts* facts
     cdef const uint8_t* high
     seeds.panel, seeds.n_panels = first // kPanelRows, (end - first) // kPanelRows
     seeds.step = <float*>take(plan, seeds.n_panels * kPanelRows * sizeof(float))
@@ -97,8 +94,9 @@ cdef bint seed_limits(const Plan* plan, CodeChunk* chunk, int64_t first,
     if (seeds.step == NULL or seeds.raw == NULL or seeds.scores == NULL or seeds.best == NULL):
         return False
     for i in range(seeds.n_panels):
-        invert_steps(facts_of(plan, (seeds.panel + i) * kPanelRows).inverse_step,
-                     seeds.step + i * kPanelRows)
+        facts = facts_of(plan, (seeds.panel + i) * kPanelRows)
+        for r in range(kPanelRows):
+            seeds.step[i * kPanelRows + r] = 1 / facts.inverse_step[r]
     while start < chunk.n_seated:
         n_queries = min(kTileQueries, chunk.n_seated - start)
         for i in range(seeds.n_panels):

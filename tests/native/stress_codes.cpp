@@ -193,6 +193,31 @@ void check_level_hits(const Kernels& level, int64_t n_queries, bool rare) {
   CHECK(any == wanted_any, "%s raw_hits: any", level.name);
 }
 
+// Scores of a panel and the largest of them, against float64.
+void check_panel_best(const Kernels& level) {
+  const Array<int32_t> raw(kPanelRows);
+  const Array<float> step(kPanelRows);
+  const Array<float> bias(kPanelRows);
+  const Array<float> scores(kPanelRows);
+  const float offset = small(-900, 900);
+  const float beta = small(-3, 3);
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    raw[r] = static_cast<int32_t>(small(-4000, 4000));
+    step[r] = small(1, 64) / 256;
+    bias[r] = small(-50, 50);
+  }
+  const float best =
+      level.panel_best(raw.data(), step.data(), bias.data(), offset, beta, scores.data());
+  double want = -INFINITY;  // whole numbers times sixteenths: exact
+  for (int64_t r = 0; r < kPanelRows; ++r) {
+    const double score =
+        (static_cast<double>(raw[r]) - double{offset} + double{beta} * bias[r]) * double{step[r]};
+    CHECK(double{scores[r]} == score, "%s panel_best, item %ld", level.name, static_cast<long>(r));
+    want = want < score ? score : want;
+  }
+  CHECK(double{best} == want, "%s panel_best: %f is not %f", level.name, double{best}, want);
+}
+
 }  // namespace
 
 int main() {
@@ -213,6 +238,7 @@ int main() {
     for (int round = 0; round < 400; ++round) {
       check_code_hits(*level, 1 + round % kTileQueries, round % 2 == 0, round % 3 == 0);
       check_level_hits(*level, 1 + round % kTileQueries, round % 2 == 0);
+      check_panel_best(*level);
     }
     std::printf("codes %s: ok\n", level->name);
   }
