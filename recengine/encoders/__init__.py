@@ -10,6 +10,8 @@ scaling; `efficientnet` and `state_dict` make the graph of one image model from 
 of texts.
 `TwoTower` holds a user tower and an item tower that say of each other that they are a pair.
 `attention`, `pool_history` and `interests` make one vector of a history of vectors, or several.
+`fuse_weighted`, `ConcatFusion` and `OnnxFusion` make one vector of several modalities;
+`SharedSpace` holds encoders of several that say they share one, so that a text finds images.
 `encode_catalogue` runs an encoder over a source of any length, in chunks that are finished or not
 begun whatever kills the process, and writes ids and vectors as one file.
 Encoders hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
@@ -28,26 +30,34 @@ from recengine.encoders.attend import pool_history as pool_history
 from recengine.encoders.audio import AudioEncoder as AudioEncoder
 from recengine.encoders.catalogue import Catalogue as Catalogue
 from recengine.encoders.catalogue import encode_catalogue as encode_catalogue
+from recengine.encoders.fusion import ConcatFusion as ConcatFusion
+from recengine.encoders.fusion import OnnxFusion as OnnxFusion
+from recengine.encoders.fusion import fuse_weighted as fuse_weighted
 from recengine.encoders.image import ImageEncoder as ImageEncoder
 from recengine.encoders.interest_groups import Interests as Interests
 from recengine.encoders.interest_groups import interests as interests
 from recengine.encoders.ranker import OnnxRanker as OnnxRanker
 from recengine.encoders.sequence import SequenceEncoder as SequenceEncoder
+from recengine.encoders.space import SharedSpace as SharedSpace
 from recengine.encoders.text import TextEncoder as TextEncoder
 from recengine.encoders.towers import TwoTower as TwoTower
 
 __all__ = [
     "AudioEncoder",
     "Catalogue",
+    "ConcatFusion",
     "ImageEncoder",
     "Interests",
     "OnnxEncoder",
+    "OnnxFusion",
     "OnnxRanker",
     "SequenceEncoder",
+    "SharedSpace",
     "TextEncoder",
     "TwoTower",
     "attention",
     "encode_catalogue",
+    "fuse_weighted",
     "interests",
     "pool_history",
 ]
