@@ -44,7 +44,9 @@ def encode(
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1, or auto: cuda is given wholly or refused.")
     ] = "cpu",
-    batch_size: Annotated[int, typer.Option(min=1, help="The most texts of a batch.")] = 64,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="The most of a batch; the encoder's own without it.")
+    ] = None,
     chunk_size: Annotated[
         int, typer.Option(min=1, help="Rows that are finished together, and never done again.")
     ] = 4096,
@@ -118,7 +120,7 @@ def _catalogue(
 
 
 def _texts_to_npy(
-    source: Path, out: Path, encoder: str, column: str | None, device: str, batch_size: int
+    source: Path, out: Path, encoder: str, column: str | None, device: str, batch_size: int | None
 ) -> None:
     import numpy as np
 

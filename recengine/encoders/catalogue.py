@@ -100,7 +100,7 @@ def encode_catalogue(
     column: str | None = None,
     id_column: str | None = None,
     on_error: str = "raise",
-    batch_size: int = 64,
+    batch_size: int | None = None,
     chunk_size: int = 4096,
     cache: str | os.PathLike[str] | None = None,
     cache_bytes: int = CACHE_BYTES,
@@ -123,8 +123,8 @@ def encode_catalogue(
     on_error : {"raise", "skip"}
         What to do about a row that has no content or id, cannot be encoded, or has the id of an
         earlier row: raise, or leave it out and report it in ``skipped``.
-    batch_size : int
-        As of the encoder's `encode`.
+    batch_size : int, optional
+        As of the encoder's `encode`, whose default it has.
     chunk_size : int
         Rows that are read, sorted by length into batches, encoded and finished together.
     cache : path, optional
@@ -158,10 +158,11 @@ def encode_catalogue(
     (ids and text; of files path, size and time), so a source may also change: only chunks that
     changed are encoded anew. One run at a time may write one `out`.
 
-    The vector of a text may depend on its batch, under dynamic quantisation visibly. Chunks are cut
-    by row number alone and contents met before are taken from the disk, also by a resumed run, so
-    it writes the same bytes as one that was never interrupted (given the same cache at the start).
-    Another `chunk_size`, or a filled cache, means other batch mates.
+    The vector of a text may depend on its batch: by rounding in a float graph, visibly under
+    dynamic quantisation where a `batch_size` is asked for. Chunks are cut by row number alone and
+    contents met before are taken from the disk, also by a resumed run, so it writes the same bytes
+    as one that was never interrupted (given the same cache at the start). Another `chunk_size`, or
+    a filled cache, means other batch mates.
 
     Memory: one chunk, the ids and row numbers (8 bytes each; str ids are Python objects), and what
     the encoder needs; never the vectors. Disk: twice the vectors until the end.
@@ -175,7 +176,8 @@ def encode_catalogue(
     """
     kind = kind_of(encoder)
     strict = as_choice("on_error", on_error, ON_ERROR) == "raise"
-    batch_size = as_count("batch_size", batch_size, minimum=1)
+    if batch_size is not None:
+        batch_size = as_count("batch_size", batch_size, minimum=1)
     chunk_size = as_count("chunk_size", chunk_size, minimum=1)
     as_count("cache_bytes", cache_bytes, maximum=None)
     target = Path(out).absolute()
@@ -235,7 +237,7 @@ class _Chunk:
         return digest.hexdigest()
 
     def encoded(
-        self, cache: VectorCache, batch_size: int, counts: dict[str, int], *, strict: bool
+        self, cache: VectorCache, batch_size: int | None, counts: dict[str, int], *, strict: bool
     ) -> Rows:
         """Return the vectors of the rows; what is new goes into the cache before."""
         hashes, bad = self._hashes(strict=strict)
@@ -283,13 +285,14 @@ class _Chunk:
         return hashes, bad
 
     def _fresh(
-        self, rows: list[int], batch_size: int
+        self, rows: list[int], batch_size: int | None
     ) -> tuple[dict[int, Float32Array], dict[int, str]]:
         """Return (vector of each row, what was wrong with the others)."""
         if not rows:
             return {}, {}
         contents = [self._rows[row][1] for row in rows]
-        found = self._encoder.encode(contents, batch_size, on_error="skip")
+        chosen: dict[str, Any] = {} if batch_size is None else {"batch_size": batch_size}
+        found = self._encoder.encode(contents, on_error="skip", **chosen)
         vectors = {rows[at]: vector for at, vector in zip(found.kept, found.vectors, strict=True)}
         reasons = {rows[one.index]: PLACE.sub("", one.reason).strip() for one in found.skipped}
         for row in rows:

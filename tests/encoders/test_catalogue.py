@@ -324,7 +324,7 @@ encoder = rec.TextEncoder(sys.argv[1], sys.argv[2], num_threads=1)
 
 class Wide:  # a graph's worth of numbers without the graph's time: 2,048 floats a text
     digest, dim = "wide", 2048
-    def encode(self, texts, batch_size, on_error):
+    def encode(self, texts, on_error):
         vectors = np.ones((len(texts), self.dim), np.float32)
         return rec.encoders.skipping.encoded(vectors, {})
 
