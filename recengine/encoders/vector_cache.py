@@ -48,13 +48,17 @@ class VectorCache:
         self._path = folder / f"{digest}.sqlite"
         self._dim, self._most = dim, max(1, most_bytes // (4 * dim + OVERHEAD))
         self._database = sqlite3.connect(self._path, timeout=PATIENCE, isolation_level=None)
-        with self._naming():
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.execute(
-                "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY AUTOINCREMENT, "
-                "content BLOB UNIQUE NOT NULL, vector BLOB NOT NULL, crc INTEGER NOT NULL)"
-            )
+        try:
+            with self._naming():
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.execute(
+                    "CREATE TABLE IF NOT EXISTS vectors (number INTEGER PRIMARY KEY AUTOINCREMENT, "
+                    "content BLOB UNIQUE NOT NULL, vector BLOB NOT NULL, crc INTEGER NOT NULL)"
+                )
+        except BaseException:
+            self.close()
+            raise
 
     def get(self, contents: Sequence[bytes]) -> dict[bytes, Float32Array]:
         """Return the vectors of those contents that are there and whole."""
