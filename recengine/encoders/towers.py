@@ -95,43 +95,47 @@ class TwoTower:
         made_of = json.dumps([self.user.digest, self.item.digest])
         return hashlib.sha256(made_of.encode()).hexdigest()
 
-    def encode_users(self, users: Any, batch_size: int = 64) -> Float32Array:
+    def encode_users(self, users: Any, batch_size: int | None = None) -> Float32Array:
         """Encode users.
 
         Parameters
         ----------
         users : iterable or mapping
             What `user.encode` takes: histories, or named arrays.
-        batch_size : int
-            As of `user.encode`.
+        batch_size : int, optional
+            As of `user.encode`, which has a default of its own.
 
         Returns
         -------
         ndarray (n, dim), float32
         """
-        return self.user.encode(users, batch_size)
+        return self.user.encode(users, **_given(batch_size))
 
-    def encode_items(self, items: Any, batch_size: int = 64) -> Float32Array:
+    def encode_items(self, items: Any, batch_size: int | None = None) -> Float32Array:
         """Encode items.
 
         Parameters
         ----------
         items : iterable or mapping
             What `item.encode` takes: named arrays, or texts.
-        batch_size : int
-            As of `item.encode`.
+        batch_size : int, optional
+            As of `item.encode`, which has a default of its own.
 
         Returns
         -------
         ndarray (n, dim), float32
         """
-        return self.item.encode(items, batch_size)
+        return self.item.encode(items, **_given(batch_size))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return TwoTower, (self.user, self.item, self._digests)
 
     def __repr__(self) -> str:
         return f"TwoTower({self.user!r}, {self.item!r})"
+
+
+def _given(batch_size: int | None) -> dict[str, Any]:
+    return {} if batch_size is None else {"batch_size": batch_size}
 
 
 def _session(name: str, tower: Any) -> Session:
