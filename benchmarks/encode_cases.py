@@ -47,15 +47,14 @@ class Models:
 def rounds(calls: dict[str, Callable[[], Any]], n_rounds: int) -> tuple[Any, Any]:
     """Return (ms of each round, last answer) of each call.
 
-    The calls of a round come one after the other, each round begun by another: a model that runs
-    after another one finds the caches full of that one's weights.
+    The calls of a round come in an order drawn anew: a session that runs after another one finds
+    the caches full of that one's weights.
     """
     times: dict[str, list[float]] = {name: [] for name in calls}
     found = {name: call() for name, call in calls.items()}  # warm
-    names = list(calls)
-    for number in range(n_rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+    names, rng = list(calls), np.random.default_rng(n_rounds)
+    for _ in range(n_rounds):
+        for name in rng.permutation(names).tolist():
             start = time.perf_counter()
             found[name] = calls[name]()
             times[name].append(1e3 * (time.perf_counter() - start))
@@ -105,11 +104,11 @@ def throughput(models: Models, kind: str) -> dict[str, Any]:
 
 
 def latency(models: Models, n_tokens: int) -> dict[str, Any]:
-    """Return what one query takes, beside the bare call of a session on arrays made beforehand."""
+    """Return what a query takes, beside the bare call of the session on arrays made beforehand."""
     (text,) = models.texts([n_tokens])
     feeds = models.peer.feeds([text])
     assert feeds["input_ids"].shape == (1, n_tokens)
-    bare = models.peer.session.run
+    bare = models.ours._session._native.run  # the same session: the same weights in the caches
     calls = {
         "bare call": lambda: bare(None, feeds),
         "recengine": lambda: models.ours.encode_query(text),
