@@ -124,7 +124,7 @@ class TextGraph:
         ids, mask, type_ids = padded(filled, self._pad_id, length)
         given: dict[str, NDArray[Any]] = {IDS: ids, MASK: mask, TYPES: type_ids}
         feeds = {
-            port.name: given[port.name].astype(port.dtype or np.int64)
+            port.name: given[port.name].astype(port.dtype or np.int64, copy=False)
             for port in self.session.inputs
         }
         return feeds, mask

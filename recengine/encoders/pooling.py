@@ -33,6 +33,10 @@ def pool(hidden: NDArray[Any], mask: NDArray[np.bool_], pooling: str) -> Float32
     N. Reimers, I. Gurevych. Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks.
     EMNLP 2019, section 3 (mean and cls).
     """
+    if pooling == "mean" and len(mask) == 1 and mask.all():
+        total: Float32Array = hidden.sum(axis=1, dtype=np.float32)
+        total /= np.float32(mask.shape[1])
+        return total
     lengths = mask.sum(axis=1)
     if pooling == "cls":
         pooled = hidden[:, 0]

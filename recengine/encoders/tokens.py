@@ -127,6 +127,9 @@ def padded(
     length : int
         Places of each row; as many as the longest text has tokens, if those are more.
     """
+    if len(texts) == 1 and length <= len(texts[0].ids):  # a query: a tenth of a millisecond less
+        ids = np.array([texts[0].ids], np.int64)
+        return ids, np.ones(ids.shape, np.bool_), np.array([texts[0].type_ids], np.int64)
     lengths = np.array([len(text.ids) for text in texts])
     mask = np.arange(max(length, lengths.max())) < lengths[:, None]
     ids = np.full(mask.shape, pad_id, np.int64)
