@@ -23,6 +23,7 @@ _EXPORTS = {
         "DeviceError",
         "FetchError",
         "ImageError",
+        "LossError",
         "NotFittedError",
         "SoundError",
         "UnknownItemError",
@@ -33,6 +34,7 @@ _EXPORTS = {
     "recengine.encoders": (
         "AudioEncoder",
         "Catalogue",
+        "Compression",
         "ConcatFusion",
         "ImageEncoder",
         "Interests",
@@ -44,6 +46,7 @@ _EXPORTS = {
         "TextEncoder",
         "TwoTower",
         "attention",
+        "compress",
         "encode_catalogue",
         "fuse_weighted",
         "interests",

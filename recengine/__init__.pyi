@@ -4,6 +4,7 @@ from recengine._errors import (
     DeviceError as DeviceError,
     FetchError as FetchError,
     ImageError as ImageError,
+    LossError as LossError,
     NotFittedError as NotFittedError,
     RecengineError as RecengineError,
     SoundError as SoundError,
@@ -20,6 +21,7 @@ from recengine.data import (
 from recengine.encoders import (
     AudioEncoder as AudioEncoder,
     Catalogue as Catalogue,
+    Compression as Compression,
     ConcatFusion as ConcatFusion,
     ImageEncoder as ImageEncoder,
     Interests as Interests,
@@ -31,6 +33,7 @@ from recengine.encoders import (
     TextEncoder as TextEncoder,
     TwoTower as TwoTower,
     attention as attention,
+    compress as compress,
     encode_catalogue as encode_catalogue,
     fuse_weighted as fuse_weighted,
     interests as interests,

@@ -7,6 +7,7 @@
     ├── DeviceError(RuntimeError)      the device asked for is not the device that was given
     ├── FetchError(RuntimeError)       a named data set or model could not be obtained
     ├── ImageError(ValueError)         an image cannot be read
+    ├── LossError(ValueError)          a compressed model loses more than was allowed
     ├── NotFittedError(RuntimeError)   a model was asked before `fit`
     ├── SoundError(ValueError)         a sound is damaged, empty, silent or not finite
     ├── UnknownItemError(LookupError)  an item id that is not in the catalogue
@@ -37,6 +38,14 @@ class FetchError(RecengineError, RuntimeError):
 
 class ImageError(RecengineError, ValueError):
     """An image cannot be read: damaged, too large, or no image at all."""
+
+
+class LossError(RecengineError, ValueError):
+    """A compressed model loses more than was allowed; `report` tells what was measured."""
+
+    def __init__(self, message: str, report: object = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class NotFittedError(RecengineError, RuntimeError):

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from recengine._errors import RecengineError
+from recengine.cli.compress import compress
 from recengine.cli.demo.command import demo
 from recengine.cli.doctor import doctor
 from recengine.cli.encode import encode
@@ -132,6 +133,7 @@ _add(fit, "recengine fit events.csv shop.rec --factors 64 --items products.csv")
 _add(recommend, "recengine recommend shop.rec 42 -k 5")
 _add(evaluate, "recengine evaluate events.csv --split time --model als --model popularity")
 _add(encode, "recengine encode products.parquet products.rec --column title --id-column id")
+_add(compress, "recengine compress model.onnx small.onnx products.csv --column title")
 _add(doctor, "recengine doctor")
 
 

@@ -14,6 +14,7 @@ of texts.
 `SharedSpace` holds encoders of several that say they share one, so that a text finds images.
 `encode_catalogue` runs an encoder over a source of any length, in chunks that are finished or not
 begun whatever kills the process, and writes ids and vectors as one file.
+`compress` writes a smaller graph if it answers like the original on samples.
 Encoders hold a `recengine.runtime.Session`, so the device contract, threads, fork and pickling are
 settled there; they are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
@@ -30,6 +31,8 @@ from recengine.encoders.attend import pool_history as pool_history
 from recengine.encoders.audio import AudioEncoder as AudioEncoder
 from recengine.encoders.catalogue import Catalogue as Catalogue
 from recengine.encoders.catalogue import encode_catalogue as encode_catalogue
+from recengine.encoders.compression import Compression as Compression
+from recengine.encoders.compression import compress as compress
 from recengine.encoders.fusion import ConcatFusion as ConcatFusion
 from recengine.encoders.fusion import OnnxFusion as OnnxFusion
 from recengine.encoders.fusion import fuse_weighted as fuse_weighted
@@ -45,6 +48,7 @@ from recengine.encoders.towers import TwoTower as TwoTower
 __all__ = [
     "AudioEncoder",
     "Catalogue",
+    "Compression",
     "ConcatFusion",
     "ImageEncoder",
     "Interests",
@@ -56,6 +60,7 @@ __all__ = [
     "TextEncoder",
     "TwoTower",
     "attention",
+    "compress",
     "encode_catalogue",
     "fuse_weighted",
     "interests",

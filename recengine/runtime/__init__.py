@@ -15,9 +15,10 @@ A graph may be cut at one of its tensors: onnxruntime alone would run all of it,
 On a GPU, a run takes buffers of its own from a pool; on the CPU that was measured to gain nothing.
 What many runs read (the matrix of a scorer) is placed on the device once, and named in their feeds.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
-sessions, `cutting` parts of graphs, `session` wraps a native one, `_calls` and `_bound` reach it,
-`_watch` keeps deadlines, `ports` fits arrays to it, `placed` are arrays that stay there, `buckets`
-are shapes that batches are padded to, `report` tells ``recengine doctor``.
+sessions, `cutting` parts of graphs, `shrinking` smaller ones, `session` wraps a native session,
+`_calls` and `_bound` reach it, `_watch` keeps deadlines, `ports` fits arrays to it, `placed` are
+arrays that stay there, `buckets` are shapes that batches are padded to, `report` tells
+``recengine doctor``.
 """
 
 from recengine.runtime._create import parse_device as parse_device
@@ -44,8 +45,11 @@ from recengine.runtime.session import (
 from recengine.runtime.session import (
     open_session as open_session,
 )
+from recengine.runtime.shrinking import METHODS as METHODS
+from recengine.runtime.shrinking import shrink as shrink
 
 __all__ = [
+    "METHODS",
     "Buckets",
     "Built",
     "Placed",
@@ -60,4 +64,5 @@ __all__ = [
     "open_session",
     "parse_device",
     "providers_report",
+    "shrink",
 ]

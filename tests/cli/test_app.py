@@ -15,7 +15,7 @@ from recengine import cli
 from recengine.cli import app
 from recengine.cli.app import in_words
 
-COMMANDS = ("demo", "fetch", "fit", "recommend", "evaluate", "encode", "doctor")
+COMMANDS = ("demo", "fetch", "fit", "recommend", "evaluate", "encode", "compress", "doctor")
 Run = Callable[..., Result]
 
 
