@@ -5,9 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import recengine as rec
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -25,7 +30,7 @@ def run_example(name: str, *arguments: str, folder: Path) -> str:
 
 
 def test_every_example_is_tested_and_short() -> None:
-    programs = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    programs = sorted(path.name for path in EXAMPLES.glob("[!_]*.py"))
     assert programs == [
         "new_users.py",
         "quickstart.py",
@@ -33,9 +38,11 @@ def test_every_example_is_tested_and_short() -> None:
         "search_audio.py",
         "search_images.py",
         "text_search.py",
+        "train_recurrent_tower.py",
+        "train_sasrec.py",
     ]
-    for name in programs:
-        assert (EXAMPLES / name).read_text().count("\n") < 120
+    for path in EXAMPLES.glob("*.py"):
+        assert path.read_text().count("\n") < 120
 
 
 def test_quickstart(tmp_path: Path) -> None:
@@ -95,3 +102,60 @@ def test_search_audio(tmp_path: Path, speech_folder: Path) -> None:
     assert "9 of 9 sounds are found again spoken by a higher voice" in printed
     assert "12 of 14 sounds are found again with noise" in printed
     assert "like word ai: word ei" in printed
+
+
+# --- programs that train with PyTorch -------------------------------------------------------------
+
+needs_torch = pytest.mark.skipif(
+    find_spec("torch") is None, reason="needs PyTorch: pip install 'recengine[examples]'"
+)
+
+
+@needs_torch
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_train_recurrent_tower(tmp_path: Path, cell: str) -> None:
+    arguments = ("--cell", cell, "--epochs", "1", "--folder")
+    first, again = (
+        run_example("train_recurrent_tower.py", *arguments, name, folder=tmp_path) for name in "ab"
+    )
+    assert f"{cell} Evaluation(k=10, n_users=943" in first
+    assert "User 42 saw" in first
+    assert first.partition(cell)[2] == again.partition(cell)[2], "one seed, one model"
+    for name in ("user.onnx", "item.onnx"):
+        graphs = [(tmp_path / folder / name).read_bytes() for folder in "ab"]
+        assert graphs[0] == graphs[1]
+        assert len(graphs[0]) < 1e6
+
+
+@needs_torch
+def test_train_sasrec(tmp_path: Path) -> None:
+    printed = run_example("train_sasrec.py", "--epochs", "1", folder=tmp_path)
+    assert "SASRec NDCG@10 0.0" in printed
+    assert "; the difference is -0.0" in printed, "one epoch is not enough"
+    assert sum(path.stat().st_size for path in (tmp_path / "sasrec").iterdir()) < 2e6
+
+
+@needs_torch
+@pytest.mark.parametrize("kind", ["gru", "lstm", "sasrec"])
+def test_exported_towers_give_what_torch_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import torch
+
+    monkeypatch.syspath_prepend(EXAMPLES)
+    training = import_module("_sequence_training")
+    torch.manual_seed(0)
+    if kind == "sasrec":
+        model = import_module("train_sasrec").SASRec(30)
+    else:
+        model = import_module("train_recurrent_tower").Recurrent(30, kind)
+    towers = training.export(model.eval(), tmp_path, rec.IdMap(range(100, 130)), 50)
+    rng = np.random.default_rng(0)
+    histories = [rng.integers(0, 30, size) for size in (1, 2, 7, 20, 30, 50, 80)]
+    with torch.no_grad():
+        alone = [model(torch.from_numpy(h[None, -50:] + 1))[0, -1].numpy() for h in histories]
+        items = model.items.weight[1:].numpy()
+    for batch_size in (1, 64):
+        vectors = towers.user.encode([h + 100 for h in histories], batch_size=batch_size)
+        np.testing.assert_allclose(vectors, alone, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(towers.encode_items(np.arange(30)), items)
