@@ -1,6 +1,6 @@
 """How fast are texts encoded, beside the same model through plain onnxruntime?
 
-    python benchmarks/encode.py                       # 8 minutes; prints, and draws nothing
+    python benchmarks/encode.py                       # 15 minutes; prints, and draws nothing
     python benchmarks/encode.py --out benchmarks/results   # also encode.json, encode.md, encode.png
     python benchmarks/encode.py --quick --json -      # seconds, to see that it works
     python benchmarks/encode.py --device cuda --json - # the same on a GPU, refused without one
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ SMALL = {"texts": 8, "repeats": 1, "query_repeats": 20, "requests": 40, "deadlin
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--threads", default="1,2", help="comma-separated; the first for latency")
-    parser.add_argument("--texts", type=int, default=128, help="of mixed length; titles: 4 times")
+    parser.add_argument("--texts", type=int, default=256, help="of mixed length; titles: 4 times")
     parser.add_argument("--repeats", type=int, default=5, help="rounds of a catalogue")
-    parser.add_argument("--query-repeats", type=int, default=1000, help="rounds of a short query")
+    parser.add_argument("--query-repeats", type=int, default=600, help="rounds of a short query")
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--deadlines", type=int, default=20, help="runs to be ended, a timeout")
     parser.add_argument("--device", default="cpu", metavar="cpu|cuda|cuda:N")
@@ -68,7 +69,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     from recengine.data import sources
 
-    folder, found = sources.fetch(MODEL), []
+    folder, found, load = sources.fetch(MODEL), [], os.getloadavg()[0]
     for threads in options.threads:
         models = Models(folder, threads, options)
         found += [throughput(models, kind) for kind in ("mixed", "short")]
@@ -85,6 +86,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "options": told,
         "device": models.ours.device,
         "machine": machine.describe(),
+        "load": [load, os.getloadavg()[0]],
         "cases": found,
     }
 

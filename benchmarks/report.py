@@ -3,8 +3,8 @@
     python benchmarks/report.py            # rewrites the block of README.md; twice changes nothing
     python benchmarks/report.py --check    # exits with 1 when README.md is not what it would write
 
-The JSON comes from `search_table.py` and from `quality.py`, `build.py` and `live.py`, each with
-`--json benchmarks/results/NAME.json`.
+The JSON comes from `search_table.py`, from `encode.py --out benchmarks/results` and from
+`quality.py`, `build.py` and `live.py`, each with `--json benchmarks/results/NAME.json`.
 """
 
 from __future__ import annotations
@@ -201,6 +201,38 @@ def live(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def encode(report: dict[str, Any]) -> list[str]:
+    """Return texts a second beside other batchings, and a query beside the bare call."""
+    from encode_page import latency, sentences, throughput
+
+    return [
+        "### Encoding texts",
+        "",
+        f"{report['model']} (MiniLM, 6 layers) on the CPU, medians interleaved in one run, every "
+        "vector held against the text run alone. Peers are the same model through plain "
+        "onnxruntime: the loop over 32 texts as they come, 32 by length as sentence-transformers "
+        "batches, 256 as fastembed does. A ratio above 1 means that recengine is faster.",
+        "",
+        *throughput(report),
+        "",
+        "One query, tokenized and pooled, beside the bare call of an onnxruntime session on arrays "
+        "made beforehand; one thread.",
+        "",
+        *latency(report),
+        "",
+        *sentences(report),
+        "",
+        "[encode.png](benchmarks/results/encode.png) shows both.",
+        "",
+        *source(report["machine"], _encode_command(report["options"])),
+    ]
+
+
+def _encode_command(options: dict[str, Any]) -> str:
+    sizes = f"--texts {options['texts']} --query-repeats {options['query_repeats']}"
+    return f"encode.py {sizes} --out benchmarks/results"
+
+
 def source(machine: dict[str, Any], command: str) -> list[str]:
     """Return where the figures come from, in one line."""
     names = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -212,7 +244,7 @@ def source(machine: dict[str, Any], command: str) -> list[str]:
     ]
 
 
-SECTIONS = {"quality": quality, "search": search, "build": build, "live": live}
+SECTIONS = {"quality": quality, "search": search, "build": build, "live": live, "encode": encode}
 
 
 def block(results: Path = RESULTS) -> str:

@@ -42,6 +42,15 @@ def test_every_case_has_its_figures(report):
     assert requests["p99.9_ms"] >= requests["p99_ms"] >= requests["p50_ms"] > 0
 
 
+def test_readme_tells_of_every_case(report):
+    from report import encode
+
+    text = "\n".join(encode(report))
+    assert "| 4 to 256 tokens | 8 | 1 |" in text
+    assert "40 requests of 3 to 256 tokens" in text
+    assert "A deadline ends the encoding of 64 × 256 tokens" in text
+
+
 def test_wrong_answer_is_noticed():
     from encode_cases import checked
 
