@@ -102,7 +102,7 @@ def test_damaged_reference_is_refused(encoder: ImageEncoder, change: dict[str, A
         ("resize", "all", "size must be an integer or"),
         ("crop", [9, 9], r"crop must be \(6, 6\), what the graph takes"),
         ("std", [1, 0, 1], "std must be > 0"),
-        ("output", "nothing", "output must be one of vector"),
+        ("output", "nothing", r"output must be a tensor that model\.onnx makes: vector"),
     ],
 )
 def test_options_of_a_reference_are_checked(
