@@ -24,7 +24,7 @@ from torch import nn
 import recengine as rec
 from recengine.data import load_ml_100k
 
-LENGTH, DIM, DROPOUT = 50, 64, 0.3
+LENGTH, DIM, DROPOUT, EPOCHS, RATE = 50, 64, 0.3, 12, 5e-3
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     """Train, export, serve, measure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cell", choices=sorted(CELLS), default="gru")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("towers"))
     options = parser.parse_args()
@@ -56,7 +56,7 @@ def main() -> None:
     train, test = events.split_last(1)
     torch.manual_seed(options.seed)
     model = Recurrent(train.n_items, options.cell)
-    fit(model, train, length=LENGTH, epochs=options.epochs, rate=5e-3, seed=options.seed)
+    fit(model, train, length=LENGTH, epochs=options.epochs, rate=RATE, seed=options.seed)
     towers = export(model, options.folder, train.items, LENGTH)
 
     items = towers.encode_items(np.arange(train.n_items))
