@@ -38,6 +38,7 @@ def test_every_example_is_tested_and_short() -> None:
         "search_audio.py",
         "search_images.py",
         "text_search.py",
+        "train_autoencoder.py",
         "train_recurrent_tower.py",
         "train_sasrec.py",
     ]
@@ -125,6 +126,32 @@ def test_train_recurrent_tower(tmp_path: Path, cell: str) -> None:
         graphs = [(tmp_path / folder / name).read_bytes() for folder in "ab"]
         assert graphs[0] == graphs[1]
         assert len(graphs[0]) < 1e6
+
+
+@needs_torch
+def test_train_autoencoder(tmp_path: Path) -> None:
+    first, again = (
+        run_example("train_autoencoder.py", "--epochs", "8", "--out", name, folder=tmp_path)
+        for name in ("a.onnx", "b.onnx")
+    )
+    lines = first.splitlines()
+    assert [line.split("  ")[1] for line in lines[1:4]] == [
+        "autoencoder, 64 wide",
+        "PCA, 64 wide",
+        "all features, 970 wide",
+    ]
+    assert float(lines[1].split()[2]) > 0.15  # 50 films at random hit 0.03
+    assert "Toy Story: " in first
+    assert lines[1:] == again.splitlines()[1:], "one seed, one model"
+    assert (tmp_path / "a.onnx").stat().st_size < 600_000
+    whole, code = (
+        rec.OnnxEncoder(tmp_path / "a.onnx", num_threads=1, output=name) for name in (None, "code")
+    )
+    features = np.eye(970, dtype=np.float32)[:5]
+    found = whole.run({"features": features})
+    assert list(found) == ["reconstruction", "code"]
+    np.testing.assert_allclose(code.encode(features), found["code"], rtol=1e-5, atol=1e-6)
+    assert code._session.placement != whole._session.placement
 
 
 @needs_torch
