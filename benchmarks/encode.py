@@ -45,6 +45,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes")
     parser.add_argument("--json", metavar="FILE", help="write the figures here; - for stdout")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON, Markdown and plot")
+    parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     options = parser.parse_args(arguments)
     if options.quick:
         vars(options).update(SMALL)
@@ -79,7 +80,11 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
                 deadline(models, timeout) for timeout in TIMEOUTS[: 1 if options.quick else 3]
             ]
             found.append(requests(models))
-    told = {name: value for name, value in vars(options).items() if name not in ("json", "out")}
+    told = {
+        name: value
+        for name, value in vars(options).items()
+        if name not in ("json", "out", "no_plot")
+    }
     return {
         "benchmark": "encode",
         "model": MODEL,
@@ -110,12 +115,13 @@ def main(arguments: list[str]) -> int:
         if options.json:
             Path(options.json).write_text(text)
     if options.out:
-        from encode_plot import draw
-
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "encode.json").write_text(text)
         (options.out / "encode.md").write_text(markdown(report))
-        draw(report, options.out / "encode.png")
+        if not options.no_plot:
+            from encode_plot import draw
+
+            draw(report, options.out / "encode.png")
         if options.out.resolve() == RESULTS:
             import report as readme
 

@@ -20,13 +20,23 @@ GPU_HERE = Path("/proc/driver/nvidia/version").exists()
 def report(minilm_folder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("encode")
     command = [sys.executable, str(BENCHMARKS / "encode.py"), "--quick", "--threads", "1"]
+    command.append("--no-plot")
     done = subprocess.run(
         [*command, "--out", str(folder)], capture_output=True, text=True, timeout=120, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (folder / "encode.md").read_text() in done.stdout
-    assert (folder / "encode.png").read_bytes().startswith(b"\x89PNG")
     return json.loads((folder / "encode.json").read_text())
+
+
+def test_the_plot_is_drawn_again_to_the_same_bytes(report, tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra bench")
+    import encode_plot
+
+    for name in ("a.png", "b.png"):
+        encode_plot.draw(report, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_every_case_has_its_figures(report):
