@@ -17,6 +17,7 @@ PACKAGES = (
     "implicit",
     "faiss-cpu",
     "usearch",
+    "torch",
 )
 
 
