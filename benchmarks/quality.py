@@ -40,7 +40,7 @@ K = 10
 N_GIVEN = 3  # events that describe a cold user
 MIN_ABOVE_POPULARITY = 0.40
 TRAINED = {"gru": "GRU", "lstm": "LSTM", "sasrec": "SASRec"}
-SETTINGS = ("seeds", "factors", "regularization", "alpha", "iterations")
+SETTINGS = ("seeds", "trained_seeds", "epochs", "factors", "regularization", "alpha", "iterations")
 IALS = {
     "factors": 128,
     "objective": "ials",
@@ -63,8 +63,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", help="where ml-100k lies; fetched when omitted")
     parser.add_argument("--json", metavar="FILE", help="write the figures here; - for stdout")
     options = parser.parse_args(arguments)
-    if options.seeds < 2:
-        parser.error(f"--seeds must be >= 2 for a standard error, got {options.seeds}")
+    for name in ("seeds", "trained_seeds"):
+        if (given := getattr(options, name)) < 2:
+            option = f"--{name.replace('_', '-')}"
+            parser.error(f"{option} must be >= 2 for a standard error, got {given}")
     return options
 
 
