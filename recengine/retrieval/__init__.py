@@ -2,9 +2,10 @@
 
 Python decides, native code computes. This package checks arguments, turns the caller's ids and
 predicates into bitmaps and lists of ordinals (`_id_lists`, `filters`), picks the cheaper way to
-scan them (`_planner`), and hands plain arrays to two Cython modules: `_search` drives the SIMD
-tiles of csrc over blocks of items (its scans only nominate; the canonical float64 score of a pair,
-rounded once, decides), and `_select` orders, merges and pads. Vectors lie in float32 or in 2 bytes
+scan them (`_planner`), and hands plain arrays to Cython modules: `_table` checks those of a segment
+once, `_search` drives the SIMD tiles of csrc over blocks of items (its scans only nominate; the
+canonical float64 score of a pair, rounded once, decides) and merges the answers of segments,
+`_select` orders, merges and pads. Vectors lie in float32 or in 2 bytes
 a number (`_vectors`), widened row by row where they are read. `FlatIndex` holds one immutable
 `Generation`: a base segment with codes, a delta of late rows, ids, columns and tombstones. A
 request reads it once; a writer publishes the next one by replacing one reference, so a reader
