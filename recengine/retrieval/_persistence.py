@@ -87,7 +87,7 @@ def load(path: str | os.PathLike[str], *, verify: bool = True) -> Generation:
         _require(path, _are_ordinals(ordinals, n_rows, len(ids)), "ordinals do not fit")
     number = METRICS.index(metric)
     segment = Segment(vectors, norms, reach, ordinals, True, None)
-    codes = _codes(path, arrays, bundle.meta, segment, number)
+    codes = _codes(path, arrays, bundle.meta, segment)
     bias = arrays.get("bias")
     if bias is not None:
         fits = bias.shape == (n_rows,) and bias.dtype == np.float32 and METRICS[number] != "l2"
@@ -110,7 +110,7 @@ def _are_ordinals(ordinals: NDArray[Any], n_rows: int, n_ids: int) -> bool:
 
 
 def _codes(
-    path: str | os.PathLike[str], arrays: Any, meta: Any, segment: Segment, metric: int
+    path: str | os.PathLike[str], arrays: Any, meta: Any, segment: Segment
 ) -> dict[str, Any] | None:
     """Return the saved codes, None where there are none.
 
