@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from recengine._errors import NotFittedError
-from recengine._types import Float32Array, Float64Array
+from recengine._types import Float32Array, Float64Array, TopK
 from recengine._validation import (
     as_choice,
     as_count,
@@ -24,6 +24,7 @@ from recengine.factorization._initial import initial_factors
 from recengine.factorization._likes import as_likes, merged_events
 from recengine.factorization._objective import OBJECTIVES, Objective
 from recengine.factorization._progress import bar
+from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
 
 SOLVERS = ("cholesky",)
 
@@ -292,6 +293,71 @@ class ALS:
         if solved is None:
             raise _training.not_solvable(objective.regularization, "the user folded in")
         return solved
+
+    def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:
+        """Return the best k items of a user, by the dot product of their factors.
+
+        Parameters
+        ----------
+        user_index : int
+            Row of `user_factors_`.
+        user_items_row : scipy sparse (1, n_items) or array_like (n,), int, optional
+            Items to leave out: the user's row of the matrix, or item indices.
+        k : int
+
+        Returns
+        -------
+        TopK
+            ids (k,) int64, rows of `item_factors_`, and scores (k,) float32. Score descending,
+            then row ascending; id −1 and score −inf where fewer than k items are left.
+
+        Raises
+        ------
+        ValueError
+            An index or k out of range, or a row of another length.
+
+        Notes
+        -----
+        Float64 sums rounded once to float32; O(n_items factors) on the caller's thread, without
+        BLAS or Numba.
+        """
+        fitted = self._require()
+        user = as_row("user_index", user_index, len(fitted.users))
+        return recommend_from_factors(fitted.users[user], fitted.items, k, user_items_row)
+
+    def similar_items(self, item_index: Any, k: int = 10) -> TopK:
+        """Return the best k other items, by the cosine of their factors.
+
+        Parameters
+        ----------
+        item_index : int
+            Row of `item_factors_`.
+        k : int
+
+        Returns
+        -------
+        TopK
+            As `recommend` does, over items; a cosine with a zero vector is 0.
+        """
+        items = self._require().items
+        return similar_rows(items, as_row("item_index", item_index, len(items)), k)
+
+    def similar_users(self, user_index: Any, k: int = 10) -> TopK:
+        """Return the best k other users, by the cosine of their factors.
+
+        Parameters
+        ----------
+        user_index : int
+            Row of `user_factors_`.
+        k : int
+
+        Returns
+        -------
+        TopK
+            As `recommend` does, over users; a cosine with a zero vector is 0.
+        """
+        users = self._require().users
+        return similar_rows(users, as_row("user_index", user_index, len(users)), k)
 
     # --- persistence ----------------------------------------------------------------------------
 
