@@ -45,7 +45,11 @@ from recengine.evaluation import (
     evaluate as evaluate,
     metrics as metrics,
 )
-from recengine.factorization import ALS as ALS
+from recengine.factorization import (
+    ALS as ALS,
+    bm25_weight as bm25_weight,
+    tfidf_weight as tfidf_weight,
+)
 from recengine.retrieval import (
     Filter as Filter,
     FlatIndex as FlatIndex,

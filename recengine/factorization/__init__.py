@@ -9,8 +9,11 @@ Products are float32 over at most 64 gathered rows, every longer sum and the Cho
 factorization are float64, factors are stored in float32. A row's arithmetic depends on nothing
 but that row, and partial Gram matrices are added in a fixed order: the factors have the same
 bits at any thread count.
+
+`weighting` weighs a matrix by BM25 or TF-IDF; `_ranking` picks the best rows, for every model.
 """
 
 from recengine.factorization.als import ALS
+from recengine.factorization.weighting import bm25_weight, tfidf_weight
 
-__all__ = ["ALS"]
+__all__ = ["ALS", "bm25_weight", "tfidf_weight"]
