@@ -118,7 +118,7 @@ class Weighting:
         total = likes.confidences.sum(dtype=np.float64)
         return cls(kind, k1, b, idf, float(total / max(n_rows, 1)))
 
-    def weigh(self, columns: Any, values: Float32Array, lengths: Float64Array) -> Float32Array:
+    def weigh(self, columns: Any, values: Float32Array, lengths: Any) -> Float32Array:
         """Return the weights of entries, given their columns and the sums of their rows."""
         if self.kind == "cosine":
             return values
@@ -128,7 +128,8 @@ class Weighting:
         else:
             longer = (1.0 - self.b) + self.b * lengths / self.mean_length
             weights = wide * (self.k1 + 1.0) / (self.k1 * longer + wide) * self.idf[columns]
-        return weights.astype(np.float32)
+        rounded: Float32Array = weights.astype(np.float32)
+        return rounded
 
     def weigh_rows(self, likes: Likes) -> Float32Array:
         """Return the weights of all entries of `likes`, (n_entries,)."""
