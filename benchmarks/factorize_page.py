@@ -1,0 +1,60 @@
+"""The factorization benchmark as tables: a case on screen, all of them in README."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from factorize_engines import OURS
+from rich.console import Console
+from rich.table import Table
+
+
+def draw(case: dict[str, Any], console: Console) -> None:
+    """Print one case."""
+    options = case["options"]
+    table = Table(title=title(case), title_justify="left")
+    table.add_column("")
+    columns = ("threads", "s an epoch", "spread", "of one thread", "loss", "total s", "MB beyond")
+    for header in columns:
+        table.add_column(header, justify="right")
+    for row in sorted(case["results"], key=lambda row: (-row["threads"], row["epoch_s"])):
+        scaled, memory = row.get("faster_than_one_thread"), row.get("memory_bytes")
+        table.add_row(
+            f"{row['library']} {row['solver']}" + (f" ({row['blas']})" if row["blas"] else ""),
+            str(row["threads"]),
+            f"{row['epoch_s']:.3f}",
+            f"{row['spread']:.0%}",
+            "" if scaled is None else f"×{scaled:.2f}",
+            f"{row['losses'][-1]:.7f}" if row["losses"] else "",
+            f"{sum(row['seconds']):.2f}",
+            "" if memory is None else f"{memory / 1e6:.0f} of {row['memory_bound'] / 1e6:.0f}",
+            style="bold" if row["library"] == OURS else "",
+        )
+    console.print(table)
+    races = Table(title=f"to a peer's loss after {options['epochs']} epochs", title_justify="left")
+    for header in ("ours", "peer", "its epoch / ours", "our epochs", "ours, s", "its, s", "ratio"):
+        races.add_column(header, justify="left" if header in ("ours", "peer") else "right")
+    for row in case["results"]:
+        for peer, found in row.get("beside", {}).items():
+            reached = found["ratio"] is not None
+            races.add_row(
+                row["solver"],
+                peer,
+                f"×{found['epoch_ratio']:.2f}",
+                str(found["our_epochs"]) if reached else "not reached",
+                f"{found['our_seconds']:.2f}" if reached else "",
+                f"{found['its_seconds']:.2f}",
+                f"×{found['ratio']:.2f}" if reached else "",
+            )
+    console.print(races)
+    console.print(", ".join(f"{name}: {value}" for name, value in case["holds"].items()))
+
+
+def title(case: dict[str, Any]) -> str:
+    """Return what a case is, in a line."""
+    options, shape = case["options"], case["matrix"]
+    return (
+        f"{options['dataset'].partition(':')[0]} {shape['n_users']:,} × {shape['n_items']:,}, "
+        f"{shape['entries']:,} entries, objective {options['objective']}, "
+        f"{options['factors']} factors, {options['threads']} thread(s)"
+    )
