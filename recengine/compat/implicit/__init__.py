@@ -1,0 +1,46 @@
+"""The names and signatures of implicit 0.7.3 over `recengine.ALS` and `recengine.FlatIndex`.
+
+::
+
+    from implicit.als import AlternatingLeastSquares                    # before
+    from recengine.compat.implicit.als import AlternatingLeastSquares   # after
+
+Signatures, order of returned pairs (ids, scores), shapes, attributes and saved files are those of
+implicit: from equal seeds and ``use_cg=False`` both learn the same factors to float32 rounding, and
+each reads the other's files. What differs, all of it on purpose:
+
+=============================== =============================== ===================================
+situation                       implicit 0.7.3                  here
+=============================== =============================== ===================================
+fewer than N items are left     id 0 with score 0, or filtered  id −1 with score −inf, at the end
+                                items with score −3.4e38
+``N=0``                         IndexError                      empty answers
+a negative user or item id      another row's answer            IndexError
+an id given twice in `items`    is returned twice               is returned once
+equal scores                    in no fixed order               the smaller id first
+an id outside the model in      IndexError (recommend)          cannot be returned, so: ignored
+`filter_items`
+`items` as an array beside      "truth value is ambiguous"      "cannot be given together"
+`filter_items`
+before `fit`                    TypeError about None            NotFittedError
+explicit zeros                  weight 0 in `fit`, "liked" in   no events, everywhere
+                                `recommend` but not with
+                                `items`
+duplicate entries               solved as separate entries      summed
+negative weights (dislikes)     confidence of a 0               ValueError
+``use_cg=True`` (the default)   three steps towards the         the solution itself
+                                solution of each row
+`dtype`                         float32 or float64 (or 16)      float32; all sums are float64
+`use_gpu`                       True where CUDA was built in    False; True is a DeviceError
+``use_native=False``            the same, slowly                ValueError: there is one kernel
+bits of the factors             vary with threads               the same at any `num_threads`
+`user_factors`, `item_factors`  may be written into; cached     read-only; assigning another array
+                                norms and products go stale     drops what was derived from it
+NaN in the factors              ModelFitError after `fit`       ValueError where it would enter
+`to_gpu`                        a GPU model                     DeviceError
+=============================== =============================== ===================================
+"""
+
+from recengine.compat.implicit.als import AlternatingLeastSquares
+
+__all__ = ["AlternatingLeastSquares"]
