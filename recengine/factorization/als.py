@@ -14,14 +14,13 @@ from recengine._validation import (
     as_choice,
     as_count,
     as_generator,
-    as_indices,
     as_matrix,
     as_real,
 )
-from recengine.factorization import _training
-from recengine.factorization._fold_in import solve_user
+from recengine.factorization import _fold_in, _training
+from recengine.factorization._events import as_events
 from recengine.factorization._initial import initial_factors
-from recengine.factorization._likes import as_likes, merged_events
+from recengine.factorization._likes import as_likes
 from recengine.factorization._objective import OBJECTIVES, Objective
 from recengine.factorization._progress import bar
 from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
@@ -273,18 +272,19 @@ class ALS:
 
         Notes
         -----
-        O(n factors² + factors³) on the caller's thread, without the GIL, BLAS or Numba; safe from
-        any number of threads. Checked against a float64 NumPy oracle.
+        O(n factors² + factors³) on the caller's thread, without the GIL, BLAS or Numba, and without
+        memory but the result; 1-D int64 indices and float32 weights are read where they lie. Safe
+        from any number of threads. Checked against a float64 NumPy oracle.
         """
         fitted = self._require()
         objective = fitted.objective
-        rows = as_indices("indices", indices, size=len(fitted.items))
-        rows, confidences = merged_events(rows, weights, objective.alpha)
-        solved = solve_user(
+        rows, given = as_events(indices, weights, len(fitted.items))
+        solved = _fold_in.fold_in(
             fitted.base,
             fitted.items,
             rows,
-            confidences,
+            given,
+            objective.alpha,
             objective.shift,
             objective.regularization,
             objective.unobserved_weight,
