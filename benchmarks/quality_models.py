@@ -1,8 +1,8 @@
-"""The models of `quality.py`: each knows its users, and tells new ones from their first events.
+"""recengine's models for `quality.py`, and what needs no training.
 
-A model has `items` (n_items, dim), `metric`, `loss` (None where it has no such thing),
-`known(rows)`, the vectors of users of the training split, and `fold_in(events, rows)`, those of
-users whom only `events` describe.
+A model is made of (train, seed, settings). `known(rows)` are the scores (n, n_items) of users of
+the training split, `fold_in(given)` those of users whom only the rows of `given` (CSR) describe,
+None where it cannot; `loss` is its training loss, None where it has none.
 """
 
 from __future__ import annotations
@@ -15,10 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import threadpoolctl
-from implicit.cpu._als import calculate_loss
-from implicit.cpu.als import AlternatingLeastSquares
-from scipy.sparse import csr_matrix
 
 import recengine as rec
 
@@ -26,90 +22,71 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 HAS_TORCH = find_spec("torch") is not None
 
 
-class Factors:
-    """What models of one vector a user, made in training, have in common."""
-
-    items: Any
-    users: Any
-    metric = "dot"
-    loss: float | None = None
-
-    def known(self, rows: Any) -> Any:
-        return self.users[rows]
+def weighed(matrix: Any, weights: str) -> Any:
+    """Return `matrix` with its ratings as weights ("rating"), or with 1 for each ("one")."""
+    if weights == "rating":
+        return matrix
+    ones = matrix.copy()
+    ones.data = np.ones_like(ones.data)
+    return ones
 
 
-class Ours(Factors):
+class Ours:
     """recengine's ALS, whatever its objective."""
 
     def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
-        matrix = train.to_csr()
+        settings = dict(settings)
+        self._weights = settings.pop("weights", "rating")
+        matrix = weighed(train.to_csr(), self._weights)
         self.model = rec.ALS(random_state=seed, **settings).fit(matrix)
-        self.users, self.items = self.model.user_factors_, self.model.item_factors_
         self.loss = self.model.loss(matrix)
 
-    def fold_in(self, events: rec.Interactions, rows: Any) -> Any:
-        given = events.to_csr()[rows]
+    def known(self, rows: Any) -> Any:
+        return self.model.user_factors_[rows] @ self.model.item_factors_.T
+
+    def fold_in(self, given: Any) -> Any:
+        given = weighed(given, self._weights)
         bounds = zip(given.indptr[:-1], given.indptr[1:], strict=True)
-        return np.array(
-            [self.model.fold_in(given.indices[a:b], given.data[a:b]) for a, b in bounds]
-        )
+        users = [self.model.fold_in(given.indices[a:b], given.data[a:b]) for a, b in bounds]
+        return np.array(users) @ self.model.item_factors_.T
 
 
-class Implicit(Factors):
-    """implicit's exact solver, from the same initial factors."""
-
-    def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
-        matrix = csr_matrix(train.to_csr())
-        with threadpoolctl.threadpool_limits(1, "blas"):
-            self.model = AlternatingLeastSquares(random_state=seed, use_cg=False, **settings)
-            self.model.fit(matrix, show_progress=False)
-        self.users, self.items = self.model.user_factors, self.model.item_factors
-        self.loss = calculate_loss(
-            matrix * settings["alpha"],
-            self.users,
-            self.items,
-            settings["regularization"],
-            num_threads=1,
-        )
-
-    def fold_in(self, events: rec.Interactions, rows: Any) -> Any:
-        with threadpoolctl.threadpool_limits(1, "blas"):
-            return self.model.recalculate_user(
-                np.arange(len(rows)), csr_matrix(events.to_csr()[rows])
-            )
-
-
-class Popularity(Factors):
+class Popularity:
     """The number of a film's ratings in train, the same for everybody."""
 
-    def __init__(self, train: rec.Interactions) -> None:
-        matrix = train.to_csr()
-        self.items = np.bincount(matrix.indices, minlength=matrix.shape[1])[:, None]
-        self.users = np.ones((matrix.shape[0], 1))
+    loss = None
 
-    def fold_in(self, events: rec.Interactions, rows: Any) -> Any:
-        return np.ones((len(rows), 1))
+    def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
+        self._counts = np.bincount(train.item_indices, minlength=train.n_items)
+
+    def known(self, rows: Any) -> Any:
+        return np.tile(self._counts, (len(rows), 1))
+
+    def fold_in(self, given: Any) -> Any:
+        return np.tile(self._counts, (given.shape[0], 1))
 
 
-class Content(Factors):
+class Content:
     """The sum of a user's film vectors, weighted by rating, by cosine; nothing is trained."""
 
-    metric = "cosine"
+    loss = None
 
-    def __init__(self, train: rec.Interactions, vectors: Any) -> None:
-        self.items, self.users = vectors, train.to_csr() @ vectors
+    def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
+        self._matrix, self._items = train.to_csr(), settings["vectors"]
 
-    def fold_in(self, events: rec.Interactions, rows: Any) -> Any:
-        return events.to_csr()[rows] @ self.items
+    def known(self, rows: Any) -> Any:
+        return self.fold_in(self._matrix[rows])
+
+    def fold_in(self, given: Any) -> Any:
+        return rec.cosine_similarity(given @ self._items, self._items)
 
 
 class Sequence:
     """A model of examples/, exported and run by recengine: it has no users, only histories."""
 
-    metric = "dot"
     loss = None
 
-    def __init__(self, train: rec.Interactions, seed: int, kind: str, epochs: int | None) -> None:
+    def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
         import torch
 
         sys.path.append(str(EXAMPLES))
@@ -118,23 +95,25 @@ class Sequence:
         import train_sasrec as sasrec
 
         torch.manual_seed(seed)
-        if kind == "sasrec":
+        if settings["kind"] == "sasrec":
             model, module = sasrec.SASRec(train.n_items), sasrec
         else:
-            model, module = recurrent.Recurrent(train.n_items, kind), recurrent
-        settings = {"length": module.LENGTH, "epochs": epochs or module.EPOCHS}
+            model, module = recurrent.Recurrent(train.n_items, settings["kind"]), recurrent
+        sizes = {"length": module.LENGTH, "epochs": settings["epochs"] or module.EPOCHS}
         with redirect_stdout(sys.stderr):
-            training.fit(model, train, rate=module.RATE, seed=seed, **settings)
+            training.fit(model, train, rate=module.RATE, seed=seed, **sizes)
         with TemporaryDirectory() as folder:
             towers = training.export(model, Path(folder), train.items, module.LENGTH)
         self._train, self._towers = train, towers
-        self.items = towers.encode_items(np.arange(train.n_items))
+        self._items = towers.encode_items(np.arange(train.n_items))
 
     def known(self, rows: Any) -> Any:
-        return self.fold_in(self._train, rows)
+        return self.histories(self._train, rows)
 
-    def fold_in(self, events: rec.Interactions, rows: Any) -> Any:
-        return self._towers.encode_users([events.history(u) for u in events.users.ids[rows]])
+    def histories(self, events: rec.Interactions, rows: Any) -> Any:
+        """Return the scores of the users `rows` of `events`, whose order counts."""
+        users = self._towers.encode_users([events.history(u) for u in events.users.ids[rows]])
+        return users @ self._items.T
 
 
 def content_vectors(films: Any) -> Any:
