@@ -108,7 +108,7 @@ def _content(content: Any, n_items: int) -> Float32Array:
 def _model(model: FactorModel, inter: Interactions) -> FactorModel:
     """Return a model of one's own, so that a later `fit` of the caller's changes nothing here."""
     if not hasattr(model, "fold_in"):
-        raise TypeError(f"model must be a fitted ALS, got {type(model).__name__}")
+        raise TypeError(f"model must be a fitted ALS or BPR, got {type(model).__name__}")
     for name, factors, ids in (
         ("user_factors_", model.user_factors_, inter.users),
         ("item_factors_", model.item_factors_, inter.items),

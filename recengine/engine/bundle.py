@@ -39,7 +39,7 @@ from recengine.storage import (
 )
 
 KIND, SCHEMA = "engine", 1
-MODELS = ("ALS",)
+MODELS = ("ALS", "BPR")
 RANKER = {"class": str, "digest": str, "reference": dict | None}
 ENCODER = RANKER | {"dim": int}
 Arrays = dict[str, NDArray[Any]]
@@ -162,11 +162,14 @@ def _model(arrays: Arrays, described: Any) -> FactorModel | None:
         return None
     if described["class"] not in MODELS:
         raise ValueError(f"its model is of class {described['class']!r}")
-    from recengine.factorization import ALS
+    from recengine import factorization
 
     prefix = "model/"
     parts = {name[len(prefix) :]: part for name, part in arrays.items() if name.startswith(prefix)}
-    return ALS.from_state(parts, described["state"])
+    model: FactorModel = getattr(factorization, described["class"]).from_state(
+        parts, described["state"]
+    )
+    return model
 
 
 def _factors(model: FactorModel, n_users: int, n_items: int) -> Any:

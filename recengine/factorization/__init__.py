@@ -10,10 +10,16 @@ factorization are float64, factors are stored in float32. A row's arithmetic dep
 but that row, and partial Gram matrices are added in a fixed order: the factors have the same
 bits at any thread count.
 
+`BPR` ranks likes above other items by stochastic gradient. `_grid` is the schedule of such steps:
+user shards beside item blocks, no two of a turn in one row, so that these bits too are those of
+the seed. `_bpr_kernels` holds the steps, `_biased` the factors with item biases as a last column,
+`_sgd_fold_in` (Cython) the same steps for one user.
+
 `weighting` weighs a matrix by BM25 or TF-IDF; `_ranking` picks the best rows, for every model.
 """
 
 from recengine.factorization.als import ALS
+from recengine.factorization.bpr import BPR
 from recengine.factorization.weighting import bm25_weight, tfidf_weight
 
-__all__ = ["ALS", "bm25_weight", "tfidf_weight"]
+__all__ = ["ALS", "BPR", "bm25_weight", "tfidf_weight"]

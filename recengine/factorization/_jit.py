@@ -17,6 +17,12 @@ READ_I32 = Array(int32, 1, "C", readonly=True)
 READ_I64 = Array(int64, 1, "C", readonly=True)
 F32_2D = Array(float32, 2, "C")
 F64_2D = Array(float64, 2, "C")
+F32 = Array(float32, 1, "C")
+F64 = Array(float64, 1, "C")
+I32 = Array(int32, 1, "C")
+I64_2D = Array(int64, 2, "C")
+READ_I64_2D = Array(int64, 2, "C", readonly=True)
+F64_3D = Array(float64, 3, "C")
 
 
 def inner(function: Callable[..., Any]) -> Any:

@@ -187,5 +187,5 @@ def test_an_engine_without_content_says_so(rng):
 
 def test_a_model_of_another_type_is_refused_by_name() -> None:
     events = rec.Interactions.from_arrays([1, 2], [3, 4])
-    with pytest.raises(TypeError, match="model must be a fitted ALS, got int"):
+    with pytest.raises(TypeError, match="model must be a fitted ALS or BPR, got int"):
         rec.Engine.build(events, 5)  # type: ignore[arg-type]

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from recengine.factorization import _grid
+
 sys.path.append(str(Path(__file__).parent))  # `import als_oracle`
 
 MakeMatrix = Callable[..., Any]
@@ -31,3 +33,11 @@ def make_matrix(rng: np.random.Generator) -> MakeMatrix:
         return csr_array(dense)
 
     return make
+
+
+@pytest.fixture
+def four_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small matrices have as many blocks as large ones."""
+    monkeypatch.setattr(_grid, "MOST_BLOCKS", 4)
+    monkeypatch.setattr(_grid, "CELL_ENTRIES", 1)
+    monkeypatch.setattr(_grid, "BLOCK_ITEMS", 2)

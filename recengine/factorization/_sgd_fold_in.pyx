@@ -1,0 +1,107 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+"""One user against fixed item factors, on the request path: of BPR, and of rated items.
+
+Without BLAS, Numba or the GIL, in float64. The last column of the factors is the item's bias.
+"""
+
+from libc.math cimport exp, fabs
+from libc.stdlib cimport calloc, free
+from libc.stdint cimport uint64_t
+
+import numpy as np
+
+
+cdef inline uint64_t draw(uint64_t counter) noexcept nogil:
+    """SplitMix64 of a key of 0, as in `_grid_kernels`."""
+    cdef uint64_t bits = counter * <uint64_t>0x9E3779B97F4A7C15
+    bits = (bits ^ (bits >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
+    bits = (bits ^ (bits >> 27)) * <uint64_t>0x94D049BB133111EB
+    return bits ^ (bits >> 31)
+
+
+cdef inline Py_ssize_t free_item(
+    const long long *taken, Py_ssize_t n, Py_ssize_t rank
+) noexcept nogil:
+    """The item with `rank` smaller ones that are not among the `n` ascending `taken`."""
+    cdef Py_ssize_t low = 0, high = n, middle
+    while low < high:
+        middle = (low + high) >> 1
+        if taken[middle] - middle <= rank:
+            low = middle + 1
+        else:
+            high = middle
+    return rank + low
+
+
+cdef void climb(
+    const float *factors, Py_ssize_t n_items, Py_ssize_t width, const long long *indices,
+    const float *weights, Py_ssize_t n, double rate, double decay, Py_ssize_t passes,
+    double *x, double *mean,
+) noexcept nogil:
+    """Passes of steps over the likes; `mean` gets the mean of `x` over the last half of them."""
+    cdef Py_ssize_t number, entry, j, dim = width - 1
+    cdef uint64_t step = 0, n_steps = <uint64_t>(passes * n), n_free = <uint64_t>(n_items - n)
+    cdef uint64_t held = 0
+    cdef double margin, push
+    cdef const float *a
+    cdef const float *b
+    for number in range(passes):
+        for entry in range(n):
+            a = factors + indices[entry] * width
+            j = free_item(indices, n, <Py_ssize_t>(((draw(step) >> 32) * n_free) >> 32))
+            b = factors + j * width
+            margin = a[dim] - b[dim]
+            for j in range(dim):
+                margin += x[j] * (a[j] - b[j])
+            push = rate * weights[entry] / (1.0 + exp(margin))
+            for j in range(dim):
+                x[j] = decay * x[j] + push * (a[j] - b[j])
+            step += 1
+            if 2 * step > n_steps:
+                held += 1
+                for j in range(dim):
+                    mean[j] += x[j]
+    for j in range(dim):
+        mean[j] /= <double>held
+
+
+def fold_likes(
+    const float[:, ::1] factors, const long long[::1] indices, const float[::1] weights,
+    double learning_rate, double regularization, Py_ssize_t passes,
+):
+    """Return the (width,) float32 vector of a user who likes `indices`; 1 in the last column.
+
+    `indices` are strictly ascending row numbers of `factors`, `weights` scale their steps.
+    """
+    cdef Py_ssize_t n = indices.shape[0], n_items = factors.shape[0], width = factors.shape[1]
+    cdef Py_ssize_t j
+    check(factors, indices, weights.shape[0])
+    if passes < 1:
+        raise ValueError(f"passes must be >= 1, got {passes}")
+    result = np.zeros(width, np.float32)
+    result[width - 1] = 1
+    if n == 0 or n == n_items:
+        return result
+    cdef float[::1] out = result
+    cdef double *memory = <double *>calloc(2 * width, sizeof(double))
+    if memory == NULL:
+        raise MemoryError("no memory for one user's factors")
+    with nogil:
+        climb(
+            &factors[0, 0], n_items, width, &indices[0], &weights[0], n, learning_rate,
+            1.0 - learning_rate * regularization, passes, memory, memory + width,
+        )
+        for j in range(width - 1):
+            out[j] = <float>memory[width + j]
+        free(memory)
+    return result
+
+
+def check(const float[:, ::1] factors, const long long[::1] indices, Py_ssize_t n_values):
+    """Refuse what would be read outside of its memory."""
+    cdef Py_ssize_t n = indices.shape[0], n_items = factors.shape[0], entry
+    if factors.shape[1] < 1 or n_values != n:
+        raise ValueError("factors, indices and the values of indices must agree in shape")
+    for entry in range(n):
+        if not 0 <= indices[entry] < n_items or (entry and indices[entry - 1] >= indices[entry]):
+            raise ValueError(f"indices must ascend within [0, {n_items}), got {indices[entry]}")
