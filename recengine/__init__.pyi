@@ -48,6 +48,7 @@ from recengine.evaluation import (
 from recengine.factorization import (
     ALS as ALS,
     BPR as BPR,
+    SGD as SGD,
     bm25_weight as bm25_weight,
     tfidf_weight as tfidf_weight,
 )

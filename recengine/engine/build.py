@@ -107,7 +107,7 @@ def _content(content: Any, n_items: int) -> Float32Array:
 
 def _model(model: FactorModel, inter: Interactions) -> FactorModel:
     """Return a model of one's own, so that a later `fit` of the caller's changes nothing here."""
-    if not hasattr(model, "fold_in"):
+    if not hasattr(model, "fold_in") or hasattr(model, "predict_for"):  # weights are no ratings
         raise TypeError(f"model must be a fitted ALS or BPR, got {type(model).__name__}")
     for name, factors, ids in (
         ("user_factors_", model.user_factors_, inter.users),

@@ -13,13 +13,15 @@ bits at any thread count.
 `BPR` ranks likes above other items by stochastic gradient. `_grid` is the schedule of such steps:
 user shards beside item blocks, no two of a turn in one row, so that these bits too are those of
 the seed. `_bpr_kernels` holds the steps, `_biased` the factors with item biases as a last column,
-`_sgd_fold_in` (Cython) the same steps for one user.
+`_sgd_fold_in` (Cython) what one user's factors are against fixed items. `SGD` predicts ratings
+under the same schedule; `_ratings` takes values of either sign where `_likes` takes weights.
 
 `weighting` weighs a matrix by BM25 or TF-IDF; `_ranking` picks the best rows, for every model.
 """
 
 from recengine.factorization.als import ALS
 from recengine.factorization.bpr import BPR
+from recengine.factorization.sgd import SGD
 from recengine.factorization.weighting import bm25_weight, tfidf_weight
 
-__all__ = ["ALS", "BPR", "bm25_weight", "tfidf_weight"]
+__all__ = ["ALS", "BPR", "SGD", "bm25_weight", "tfidf_weight"]

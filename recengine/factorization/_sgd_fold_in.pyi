@@ -8,3 +8,11 @@ def fold_likes(
     regularization: float,
     passes: int,
 ) -> Float32Array: ...
+def fold_ratings(
+    factors: Float32Array,
+    indices: Int64Array,
+    ratings: Float32Array,
+    mean: float,
+    regularization: float,
+    sweeps: int,
+) -> tuple[float, Float32Array]: ...

@@ -96,6 +96,78 @@ def fold_likes(
         free(memory)
     return result
 
+cdef double fit_rater(
+    const double *columns, const double *squares, double *errors, Py_ssize_t n, Py_ssize_t dim,
+    double ridge, Py_ssize_t sweeps, double *x,
+) noexcept nogil:
+    """Minimise by one coordinate at a time; return the bias and fill `x`, both beginning at 0."""
+    cdef Py_ssize_t number, f, entry
+    cdef double bias = 0, total, change, moved, size
+    cdef const double *column
+    for number in range(sweeps):
+        total = 0
+        for entry in range(n):
+            total += errors[entry]
+        change = (total + n * bias) / (n + ridge) - bias
+        bias += change
+        moved, size = fabs(change), fabs(bias)
+        for entry in range(n):
+            errors[entry] -= change
+        for f in range(dim):
+            if squares[f] + ridge <= 0:
+                continue
+            column = columns + f * n
+            total = 0
+            for entry in range(n):
+                total += column[entry] * errors[entry]
+            change = (total + x[f] * squares[f]) / (squares[f] + ridge) - x[f]
+            x[f] += change
+            moved, size = max(moved, fabs(change)), max(size, fabs(x[f]))
+            for entry in range(n):
+                errors[entry] -= change * column[entry]
+        if moved <= 1e-9 * size:
+            break
+    return bias
+
+
+def fold_ratings(
+    const float[:, ::1] factors, const long long[::1] indices, const float[::1] ratings,
+    double mean, double regularization, Py_ssize_t sweeps,
+):
+    """Return (bias, (width,) float32 vector, 1 in the last column) of a user with these ratings.
+
+    `indices` are strictly ascending row numbers of `factors`.
+    """
+    cdef Py_ssize_t n = indices.shape[0], width = factors.shape[1], dim = width - 1
+    cdef Py_ssize_t f, entry
+    cdef double bias
+    cdef double *columns
+    cdef double *squares
+    cdef double *errors
+    cdef double *x
+    check(factors, indices, ratings.shape[0])
+    result = np.zeros(width, np.float32)
+    result[dim] = 1
+    if n == 0:
+        return 0.0, result
+    cdef float[::1] out = result
+    cdef double *memory = <double *>calloc(dim * n + n + 2 * dim, sizeof(double))
+    if memory == NULL:
+        raise MemoryError("no memory for one user's ratings")
+    with nogil:
+        columns, errors = memory, memory + dim * n
+        squares, x = errors + n, errors + n + dim
+        for entry in range(n):
+            errors[entry] = ratings[entry] - mean - factors[indices[entry], dim]
+            for f in range(dim):
+                columns[f * n + entry] = factors[indices[entry], f]
+                squares[f] += columns[f * n + entry] * columns[f * n + entry]
+        bias = fit_rater(columns, squares, errors, n, dim, regularization * n, sweeps, x)
+        for f in range(dim):
+            out[f] = <float>x[f]
+        free(memory)
+    return bias, result
+
 
 def check(const float[:, ::1] factors, const long long[::1] indices, Py_ssize_t n_values):
     """Refuse what would be read outside of its memory."""

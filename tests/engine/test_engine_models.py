@@ -44,3 +44,8 @@ def test_an_engine_answers_as_its_model_and_is_saved(inter, tmp_path, name):
     loaded.observe(9, int(inter.items.ids[0]))
     engine.observe(9, int(inter.items.ids[0]))
     oracles.assert_same_topk(loaded.recommend(9, 9), engine.recommend(9, 9))
+
+
+def test_ratings_are_no_weights(inter):
+    with pytest.raises(TypeError, match="model must be a fitted ALS or BPR, got SGD"):
+        rec.Engine.build(inter, model=rec.SGD(2, iterations=1).fit(inter))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from recengine import ALS, BPR, Interactions, NotFittedError
+from recengine import ALS, BPR, SGD, Interactions, NotFittedError
 
 Make = Callable[..., Any]
 MODELS: dict[str, Make] = {
@@ -19,6 +19,8 @@ MODELS: dict[str, Make] = {
     "ALS, ials": lambda **options: ALS(4, 0.1, iterations=2, objective="ials", **options),
     "BPR": lambda **options: BPR(4, iterations=2, **options),
     "BPR, adaptive": lambda **options: BPR(4, iterations=2, negatives="adaptive", **options),
+    "SGD": lambda **options: SGD(4, iterations=2, **options),
+    "SGD, held out": lambda **options: SGD(4, iterations=9, validation_fraction=0.2, **options),
 }
 SEEDED = set(MODELS)
 SHAPES = [(0, 0), (0, 3), (3, 0), (2, 3), (1, 3), (3, 1), (1, 1)]
@@ -105,7 +107,8 @@ def test_fit_takes_any_sparse_matrix(new: Make, dense: Any, make: Any) -> None:
 
 
 def test_fit_takes_interactions(new: Make) -> None:
-    inter = Interactions.from_arrays([3, 3, 7, 7, 9], [10, 11, 10, 12, 11], [1, 2, 1, 3, 1])
+    users, items = np.divmod(np.arange(0, 60, 2), 6)
+    inter = Interactions.from_arrays(users, items, np.arange(30) % 5 + 1)
     assert_same(new().fit(inter), new().fit(inter.to_csr()))
 
 
@@ -122,8 +125,12 @@ def test_fit_leaves_its_input(new: Make, dense: Any) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("full", [False, True])
-def test_small_and_empty_matrices(new: Make, shape: tuple[int, int], full: bool) -> None:
+def test_small_and_empty_matrices(name: str, new: Make, shape: tuple[int, int], full: bool) -> None:
     dense = np.full(shape, float(full), np.float32)
+    if name == "SGD, held out":  # it says that too little is left
+        with pytest.raises(ValueError, match="validation_fraction must hold out some of the"):
+            new().fit(sparse.csr_array((0, 3)))
+        return
     model = new().fit(sparse.csr_array(dense))
     assert model.user_factors_.shape[0] == shape[0]
     assert model.item_factors_.shape[0] == shape[1]
