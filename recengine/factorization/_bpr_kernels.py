@@ -13,10 +13,26 @@ import numpy as np
 from numba.core.types import float32, float64, int64, uint64
 
 from recengine.factorization import _jit
-from recengine.factorization._grid_kernels import below, draw
 from recengine.factorization._jit import inner, kernel
 
 TRIES = 8  # adaptive draws of one negative before a uniform one
+
+
+def _draw_py(key: Any, counter: Any) -> Any:
+    """Return 64 random bits that depend on nothing but `key` and `counter`.
+
+    SplitMix64, whose state is a counter. Steele, Lea, Flood: Fast splittable pseudorandom number
+    generators, 2014, section 5.
+    """
+    bits = key + uint64(counter) * uint64(0x9E3779B97F4A7C15)
+    bits = (bits ^ (bits >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
+    bits = (bits ^ (bits >> uint64(27))) * uint64(0x94D049BB133111EB)
+    return bits ^ (bits >> uint64(31))
+
+
+def _below_py(bits: Any, n: int) -> Any:
+    """Return a number in [0, n) made of the upper half of `bits`, n < 2³²."""
+    return int64(((bits >> uint64(32)) * uint64(n)) >> uint64(32))
 
 
 def _free_place_py(places: Any, first: int, stop: int, rank: int) -> int:
@@ -56,6 +72,8 @@ def _share_py(x: Any, spreads: Any, shares: Any) -> float:
     return total
 
 
+_draw = inner(_draw_py)
+_below = inner(_below_py)
 _free_place = inner(_free_place_py)
 _is_taken = inner(_is_taken_py)
 _share = inner(_share_py)
@@ -67,7 +85,7 @@ def _hard_place_py(
     """Return a place that is not taken and where a factor of the user is high; −1 in bad luck."""
     n_factors, size = ranked.shape
     for number in range(TRIES):
-        bits = draw(key, number)
+        bits = _draw(key, number)
         share = shares[n_factors - 1] * (np.float64(bits >> uint64(32)) / 4294967296.0)
         low, high = 0, n_factors - 1
         while low < high:
@@ -182,11 +200,11 @@ def climb(
             x = x_all[users[first]]
             hard = n_free > 0 and n_factors > 0 and _share(x, spreads, shares) > 0
             for slot in range(first, last if n_free > 0 else first):
-                bits, place = draw(key, slot), -1
+                bits, place = _draw(key, slot), -1
                 if hard:
                     place = _hard_place(places, first, last, x, shares, columns, scale, bits)
                 if place < 0:
-                    place = _free_place(places, first, last, below(bits, n_free))
+                    place = _free_place(places, first, last, _below(bits, n_free))
                 i, j = members[base + places[slot]], members[base + place]
                 step = rate * weights[slot]
                 margin = _step(x, y_all[i], y_all[j], biases, i, j, step, decay, lanes)

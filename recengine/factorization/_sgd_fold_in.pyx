@@ -12,7 +12,7 @@ import numpy as np
 
 
 cdef inline uint64_t draw(uint64_t counter) noexcept nogil:
-    """SplitMix64 of a key of 0, as in `_grid_kernels`."""
+    """SplitMix64 of a key of 0, as in `_bpr_kernels`."""
     cdef uint64_t bits = counter * <uint64_t>0x9E3779B97F4A7C15
     bits = (bits ^ (bits >> 30)) * <uint64_t>0xBF58476D1CE4E5B9
     bits = (bits ^ (bits >> 27)) * <uint64_t>0x94D049BB133111EB

@@ -12,8 +12,23 @@ import numpy as np
 from numba.core.types import float32, int64
 
 from recengine.factorization import _jit
-from recengine.factorization._grid_kernels import product
-from recengine.factorization._jit import kernel
+from recengine.factorization._jit import inner, kernel
+
+
+def _product_py(x: Any, y: Any, lanes: Any) -> Any:
+    """Return x·y in float32: eight sums of every eighth product, then a tree over them."""
+    for lane in range(8):
+        lanes[lane] = 0
+    for j in range(x.shape[0] >> 3):
+        x8, y8 = x[8 * j :], y[8 * j :]
+        for lane in range(8):
+            lanes[lane] += x8[lane] * y8[lane]
+    return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + (
+        (lanes[1] + lanes[5]) + (lanes[3] + lanes[7])
+    )
+
+
+_product = inner(_product_py)
 
 
 @kernel(
@@ -65,7 +80,7 @@ def descend(
             user, item = users[slot], members[bounds[block] + places[slot]]
             x, y = x_all[user], y_all[item]
             known = user_biases[user] + item_biases[item]
-            error = ratings[slot] - (known + product(x, y, lanes))
+            error = ratings[slot] - (known + _product(x, y, lanes))
             step = rate * error
             for f in range(x.shape[0]):
                 old, p = x[f], y[f]

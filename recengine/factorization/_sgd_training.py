@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array, Float64Array, Int64Array
-from recengine.factorization._biased import curve
+from recengine.factorization._biased import curve, starting_factors
 from recengine.factorization._grid import Grid, padded
 from recengine.factorization._likes import Likes
 from recengine.factorization._training import Workers
@@ -70,16 +71,40 @@ def predicted(factors: Factors, users: Int64Array, items: Int64Array) -> Float64
     return result
 
 
-def split(
+def centred(
     ratings: Likes, fraction: float, generator: np.random.Generator
-) -> tuple[Likes, Held | None]:
-    """Return (ratings to train on, held-out ones or None); each is held out by chance.
+) -> tuple[float, Likes, Held | None]:
+    """Return (mean, ratings to train on less the mean, held-out ones or None, less the mean).
+
+    Each rating is held out by chance; the mean is that of the others.
 
     Raises
     ------
     ValueError
-        One of the two would be empty.
+        One of the two parts would be empty.
     """
+    kept, held = split(ratings, fraction, generator)
+    values = kept.confidences
+    mean = float(values.mean(dtype=np.float64)) if len(values) else 0.0
+    kept = replace(kept, confidences=(values - mean).astype(np.float32))
+    if held is not None:
+        held = replace(held, ratings=(held.ratings - mean).astype(np.float32))
+    return mean, kept, held
+
+
+def begin(ratings: Likes, factors: int, init: Any, generator: np.random.Generator) -> Factors:
+    """Return the factors to start from: zeros where there are no ratings."""
+    users, items, biases = starting_factors(ratings.shape, factors, init, generator)
+    unrated = np.bincount(ratings.indices, minlength=len(items)) == 0
+    users[ratings.counts == 0] = 0
+    items[unrated], biases[unrated] = 0, 0
+    return Factors(users, items, np.zeros(len(users), np.float32), biases)
+
+
+def split(
+    ratings: Likes, fraction: float, generator: np.random.Generator
+) -> tuple[Likes, Held | None]:
+    """Return (ratings to train on, held-out ones or None)."""
     if fraction == 0:
         return ratings, None
     held: NDArray[np.bool_] = generator.random(len(ratings.indices)) < fraction

@@ -26,7 +26,7 @@ from recengine.factorization._biased import (
     threads_of,
 )
 from recengine.factorization._bpr_training import NEGATIVES, Descent, Factors
-from recengine.factorization._likes import as_likes, merged_events
+from recengine.factorization._likes import Likes, as_likes, merged_events
 from recengine.factorization._progress import bar
 from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
 from recengine.factorization._sgd_fold_in import fold_likes
@@ -79,7 +79,8 @@ class BPR:
     Attributes
     ----------
     user_factors_ : ndarray (n_users, factors + 1), float32, C-contiguous, read-only
-        The last column is 1, so that the score of a pair is the inner product, bias included.
+        The last column is 1, so that the score of a pair is the inner product, bias included. The
+        others are 0 for a user without likes, to whom biases alone rank.
     item_factors_ : ndarray (n_items, factors + 1), float32, C-contiguous, read-only
         The last column is the bias.
     item_biases_ : ndarray (n_items,), float32, read-only
@@ -178,10 +179,7 @@ class BPR:
         """
         as_flag("progress", progress)
         check_callback(callback)
-        likes = as_likes(matrix, 1.0)
-        mean = float(likes.confidences.mean(dtype=np.float64)) if len(likes.indices) else 1.0
-        scale = 1 / mean if self.weighted else 1.0
-        likes = replace(likes, confidences=self._steps(likes.confidences, scale))
+        likes, scale = self._read(matrix)
         generator = as_generator(self.random_state)
         factors = Factors(*starting_factors(likes.shape, self.factors, init, generator))
         threads = threads_of(self.num_threads)
@@ -200,9 +198,18 @@ class BPR:
             losses, aucs = _bpr_training.train(
                 descent, likes, factors, generator, threads, team, after
             )
+        factors.users[likes.counts == 0] = 0
         users, items = joined(factors.users, factors.items, factors.biases)
         self._fitted = _Fitted(users, items, scale, losses, aucs)
         return self
+
+    def _read(self, matrix: Any) -> tuple[Likes, float]:
+        """Return (likes with the lengths of their steps, what weights are multiplied with)."""
+        likes = as_likes(matrix, 1.0)
+        weights = likes.confidences
+        counts = self.weighted and len(weights) > 0
+        scale = 1 / float(weights.mean(dtype=np.float64)) if counts else 1.0
+        return replace(likes, confidences=self._steps(weights, scale)), scale
 
     def _steps(self, weights: Float32Array, scale: float) -> Float32Array:
         """Return how long each like's step is, in units of the learning rate."""
@@ -260,7 +267,8 @@ class BPR:
         Raises
         ------
         ValueError
-            An index outside [0, n_items), or a wrong weight.
+            An index outside [0, n_items), or a wrong weight, such as one so large that a step
+            overflows.
 
         Notes
         -----
@@ -275,9 +283,14 @@ class BPR:
         rows, given = merged_events(rows, weights, 1.0)
         passes = max(1, min(self.iterations, _MOST_STEPS // max(len(rows), 1)))
         steps = self._steps(given, fitted.scale)
-        return fold_likes(
+        user = fold_likes(
             fitted.items, rows, steps, self.learning_rate, self.regularization, passes
         )
+        if not np.isfinite(user).all():
+            raise ValueError(
+                f"weights must be of the order of those of fit, got {given.max():g}: steps overflow"
+            )
+        return user
 
     def recommend(self, user_index: int, user_items_row: Any = None, k: int = 10) -> TopK:
         """Return the best k items of a user of `fit`.

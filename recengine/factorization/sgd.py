@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recengine._errors import NotFittedError
-from recengine._types import Float32Array, Float64Array, Int64Array, TopK
+from recengine._types import Float32Array, Float64Array, TopK
 from recengine._validation import (
     as_count,
     as_generator,
@@ -17,7 +17,6 @@ from recengine._validation import (
     as_k,
     as_real,
     as_vector,
-    refuse_masked,
 )
 from recengine.factorization import _sgd_training, _training
 from recengine.factorization._biased import (
@@ -30,16 +29,15 @@ from recengine.factorization._biased import (
     factors_from,
     joined,
     saved_seed,
-    starting_factors,
     threads_of,
 )
+from recengine.factorization._pairs import known_or_not, predicted
 from recengine.factorization._progress import bar
 from recengine.factorization._ranking import as_excluded, as_row, best, products, similar_rows
 from recengine.factorization._ratings import as_ratings, merged_ratings
 from recengine.factorization._sgd_fold_in import fold_ratings
-from recengine.factorization._sgd_training import Descent, Factors
+from recengine.factorization._sgd_training import Descent
 
-_PAIRS = 2**14  # predicted at a time
 _SWEEPS = 500  # of one fold-in, at most: it ends when nothing moves
 
 
@@ -196,18 +194,10 @@ class SGD:
         as_flag("progress", progress)
         check_callback(callback)
         generator = as_generator(self.random_state)
-        ratings, held = _sgd_training.split(as_ratings(matrix), self.validation_fraction, generator)
-        values = ratings.confidences
-        mean = float(values.mean(dtype=np.float64)) if len(values) else 0.0
-        ratings = replace(ratings, confidences=(values - mean).astype(np.float32))
-        users, items, biases = starting_factors(ratings.shape, self.factors, init, generator)
-        n_users, n_items = ratings.shape
-        users[ratings.counts == 0] = 0
-        unrated = np.bincount(ratings.indices, minlength=n_items) == 0
-        items[unrated], biases[unrated] = 0, 0
-        if held is not None:
-            held = replace(held, ratings=(held.ratings - mean).astype(np.float32))
-        start = Factors(users, items, np.zeros(n_users, np.float32), biases)
+        mean, ratings, held = _sgd_training.centred(
+            as_ratings(matrix), self.validation_fraction, generator
+        )
+        start = _sgd_training.begin(ratings, self.factors, init, generator)
         descent = Descent(
             self.learning_rate, self.regularization, self.iterations, self.patience or 0
         )
@@ -290,13 +280,13 @@ class SGD:
         O(n factors), summed in float64.
         """
         fitted = self._require()
-        users = _known_or_not("user_indices", user_indices, len(fitted.users))
-        items = _known_or_not("item_indices", item_indices, len(fitted.items))
+        users = known_or_not("user_indices", user_indices, len(fitted.users))
+        items = known_or_not("item_indices", item_indices, len(fitted.items))
         if users.shape != items.shape:
             raise ValueError(
                 f"item_indices must have shape {users.shape}, as user_indices, got {items.shape}"
             )
-        return _predicted(fitted, users, items)
+        return predicted(fitted.mean, fitted.user_biases, fitted.users, fitted.items, users, items)
 
     def fold_in(self, indices: Any, ratings: Any) -> Float32Array:
         """Return the user whom these ratings describe, against fixed items.
@@ -342,15 +332,22 @@ class SGD:
         ndarray (m,), float32
         """
         fitted = self._require()
-        items = _known_or_not("item_indices", item_indices, len(fitted.items))
+        items = known_or_not("item_indices", item_indices, len(fitted.items))
         bias, user = self._fold(fitted, indices, ratings)
-        alone = replace(fitted, users=user[None], user_biases=np.array([bias], dtype=np.float32))
-        return _predicted(alone, np.zeros(len(items), np.int64), items)
+        biases, nobody = np.array([bias], np.float32), np.zeros(len(items), np.int64)
+        return predicted(fitted.mean, biases, user[None], fitted.items, nobody, items)
 
     def _fold(self, fitted: _Fitted, indices: Any, ratings: Any) -> tuple[float, Float32Array]:
         rows = as_indices("indices", indices, size=len(fitted.items))
         rows, values = merged_ratings(rows, ratings)
-        return fold_ratings(fitted.items, rows, values, fitted.mean, self.regularization, _SWEEPS)
+        bias, user = fold_ratings(
+            fitted.items, rows, values, fitted.mean, self.regularization, _SWEEPS
+        )
+        if not np.isfinite(user).all() or not np.isfinite(np.float32(bias)):
+            raise ValueError(
+                f"ratings must keep factors within float32, got {np.abs(values).max():g}"
+            )
+        return bias, user
 
     def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:
         """Return the k items whose ratings by a user of `fit` are predicted best.
@@ -444,35 +441,3 @@ _SAVED = (
     "validation_fraction",
     "patience",
 )
-
-
-def _known_or_not(name: str, indices: Any, size: int) -> Int64Array:
-    """Return row numbers as int64, each in [−1, `size`): −1 is one that is not known."""
-    refuse_masked(name, indices)
-    array = np.asarray(indices)
-    if array.size == 0:
-        return np.empty(0, np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TypeError(f"{name} must be 1-D integers, got {array.dtype} of shape {array.shape}")
-    if array.min() < -1 or array.max() >= size:
-        bad = array[(array < -1) | (array >= size)][0]
-        raise ValueError(f"{name} must lie in [-1, {size}), got {bad}")
-    return array.astype(np.int64)
-
-
-def _predicted(fitted: _Fitted, users: Int64Array, items: Int64Array) -> Float32Array:
-    result = np.empty(len(users), np.float32)
-    for first in range(0, len(users), _PAIRS):
-        part = slice(first, first + _PAIRS)
-        x, y = _rows(fitted.users, users[part]), _rows(fitted.items, items[part])
-        x[:, -1] = 1
-        known = _rows(fitted.user_biases, users[part]).astype(np.float64) + fitted.mean
-        result[part] = known + np.einsum("ij,ij->i", x, y, dtype=np.float64)
-    return result
-
-
-def _rows(table: Float32Array, indices: Int64Array) -> Float32Array:
-    """Return the rows of `table`, zeros for those that are not known."""
-    rows = np.zeros((len(indices), *table.shape[1:]), np.float32)
-    rows[indices >= 0] = table[indices[indices >= 0]]
-    return rows

@@ -89,6 +89,10 @@ def test_fold_in_refuses(model: BPR) -> None:
         model.fold_in([40])
     with pytest.raises(ValueError, match="weights must hold weights >= 0, got -1"):
         model.fold_in([1], [-1])
+    arrays, meta = model.state()
+    long = BPR.from_state(arrays, meta | {"learning_rate": 1e6, "regularization": 0})
+    with pytest.raises(ValueError, match=r"weights must be of the order of those of fit, got 1e"):
+        long.fold_in([1, 2], [1e38, 1e38])
     with pytest.raises(ValueError, match=r"weights must have shape \(1,\), got \(2,\)"):
         model.fold_in([1], [1, 2])
 

@@ -142,6 +142,12 @@ def test_small_and_empty_matrices(name: str, new: Make, shape: tuple[int, int], 
         ]
 
 
+def test_users_without_entries_have_zeros(new: Make, dense: Any) -> None:
+    model = new().fit(sparse.csr_array(dense))
+    assert not model.user_factors_[3, :4].any()  # a last column meets the biases of items
+    assert model.user_factors_[2, :4].any()
+
+
 def test_factors_are_contiguous_float32_and_read_only(new: Make, dense: Any) -> None:
     model = new().fit(sparse.csr_array(dense))
     for factors in (model.user_factors_, model.item_factors_):

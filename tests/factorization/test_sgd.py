@@ -219,6 +219,9 @@ def test_fit_and_predict_refuse(rng: Any) -> None:
         model.predict([0], [0, 1])
     with pytest.raises(ValueError, match=r"ratings must have shape \(1,\), got \(2,\)"):
         model.fold_in([0], [1, 2])
+    pair = SGD(1, 0.01, 0, 1, random_state=0).fit(csr_array(np.array([[1.0, 2.0]])))
+    with pytest.raises(ValueError, match=r"ratings must keep factors within float32, got 3e"):
+        pair.fold_in([0, 1], [3e38, -3e38])
     with pytest.raises(ValueError, match="ratings must hold finite ratings, got nan"):
         model.fold_in([0], [np.nan])
 
