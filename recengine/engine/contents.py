@@ -49,7 +49,7 @@ class Contents:
     @property
     def ranker(self) -> Ranker | None:
         """The last stage, opened if need be; None in an engine without one."""
-        return self._state.ranker.get()
+        return self._state.ranker.there()
 
     def history(self, user_id: Any) -> tuple[IdArray, NDArray[np.float32]]:
         """Return (ids of the items a user has had, weights), by ordinal; empty if unknown.

@@ -19,7 +19,7 @@ from recengine.engine.state import State
 
 def depth(state: State, k: int) -> int:
     """Return how many items retrieval has to find for an answer of k."""
-    ranker = state.ranker.get()
+    ranker = state.ranker.there()
     if ranker is None or k == 0:
         return k
     return max(k, min(ranker.n_candidates, len(state.catalogue.items)))
@@ -53,7 +53,7 @@ def reranked(
     Where the deadline passes, this row and those after it are answered by retrieval, with its
     scores, and the answer is partial.
     """
-    ranker = state.ranker.get()
+    ranker = state.ranker.there()
     if ranker is None:
         return found
     result, width = Ranking.empty(len(users), k), min(k, found.ordinals.shape[1])
