@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from recengine._types import Float32Array
-from recengine._validation import as_matrix, as_real
+from recengine._types import Float32Array, Int64Array
+from recengine._validation import as_choice, as_matrix, as_real
 from recengine.data import IdMap, Interactions
 from recengine.engine.attributes import Columns, read_columns
 from recengine.engine.catalogue import Catalogue
@@ -27,6 +27,7 @@ from recengine.engine.sources import (
     PopularitySource,
 )
 from recengine.engine.state import State
+from recengine.engine.tastes import TASTES
 
 NOBODY = np.empty(0, np.int64)
 
@@ -40,6 +41,7 @@ def first_state(
     items: Any,
     weights: Mapping[str, float] | None,
     ranker: Ranker | None,
+    pooling: str,
 ) -> State:
     """Return the state that `Engine.build` documents."""
     if not isinstance(inter, Interactions):
@@ -50,8 +52,13 @@ def first_state(
             "content must be given with an encoder: encoder.encode(texts) in the order of "
             "inter.items.ids"
         )
+    as_choice("pooling", pooling, tuple(TASTES))
+    if pooling != "mean" and vectors is None:
+        raise ValueError(f"pooling must go with content, got {pooling!r} and no content")
     model = None if model is None else _model(model, inter)
     histories = _histories(inter, None if model is None else model.user_factors_)
+    if pooling == "attention":
+        histories = histories._replace(last=_last_items(inter))
     names = [MODEL] * (model is not None) + [CONTENT] * (vectors is not None) + [POPULARITY]
     shares = source_weights(weights, names)
     counts = np.bincount(histories.indices, minlength=len(inter.items)).astype(np.float32)
@@ -68,7 +75,9 @@ def first_state(
         ),
         profiles=Profiles(inter.users, histories, 0 if model is None else len(inter.items)),
         popularity=PopularitySource(shares[POPULARITY], Popularity.of(counts, NOBODY)),
-        content=None if vectors is None else ContentSource.of(shares[CONTENT], vectors, NOBODY),
+        content=None
+        if vectors is None
+        else ContentSource.of(shares[CONTENT], vectors, NOBODY, pooling),
         factors=None
         if model is None
         else ModelSource.of(shares[MODEL], model.item_factors_, NOBODY),
@@ -131,6 +140,16 @@ def _histories(inter: Interactions, factors: Float32Array | None) -> Histories:
     return Histories(
         matrix.indptr, matrix.indices, matrix.data.astype(np.float32, copy=False), factors
     )
+
+
+def _last_items(inter: Interactions) -> Int64Array:
+    """Return each user's newest item of a weight above 0; -1 without any."""
+    indptr, order = inter.by_user()
+    owners = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    counts = inter.weights[order] > 0
+    last = np.full(len(indptr) - 1, -1, np.int64)
+    last[owners[counts]] = inter.item_indices[order[counts]]  # of several the newest, the last
+    return last
 
 
 def _columns(name: str, frame: Any, key: str, ids: IdMap) -> Columns:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recengine._errors import BundleError
+from recengine._validation import as_choice
 from recengine.data import IdMap
 from recengine.engine.build import source_weights
 from recengine.engine.catalogue import Catalogue
@@ -28,6 +29,7 @@ from recengine.engine.sources import (
     PopularitySource,
 )
 from recengine.engine.state import State
+from recengine.engine.tastes import TASTES
 from recengine.storage import (
     Bundle,
     pack_columns,
@@ -71,7 +73,9 @@ def save(path: str | os.PathLike[str], state: State) -> str:
         "model": None,
     }
     if state.content is not None:
-        arrays["content"] = state.content.vectors
+        arrays["content"], meta["pooling"] = state.content.vectors, state.content.pooling
+    if histories.last is not None:
+        arrays["history/last"] = histories.last
     if state.model is not None and histories.factors is not None:
         parts, described = state.model.state()
         parts = {**parts, "user_factors": histories.factors}
@@ -139,7 +143,8 @@ def _state(bundle: Bundle) -> State:
     if "content" in arrays:
         vectors = arrays["content"]
         _shaped(vectors, (len(items), *vectors.shape[1:]), np.float32)
-        content = ContentSource.of(weights[CONTENT], vectors, removed)
+        pooling = as_choice("pooling", meta.get("pooling", "mean"), tuple(TASTES))
+        content = ContentSource.of(weights[CONTENT], vectors, removed, pooling)
     source = None
     if model is not None:
         gone = removed[removed < n_modelled]
@@ -191,7 +196,12 @@ def _histories(arrays: Arrays, n_users: int, n_items: int, factors: Any) -> Hist
         falls = np.flatnonzero(indices[1:] <= indices[:-1]) + 1
         if not np.isin(falls, indptr).all() or not (weights > 0).all():
             raise ValueError("its histories are out of order")
-    return Histories(indptr, indices, weights, factors)
+    last = arrays.get("history/last")
+    if last is not None:
+        _shaped(last, (n_users,), np.int64)
+        if len(last) and (last.min() < -1 or last.max() >= n_items):
+            raise ValueError("its last items are other items")
+    return Histories(indptr, indices, weights, factors, last)
 
 
 def _columns(name: str, arrays: Arrays, n_rows: int | None) -> Arrays:

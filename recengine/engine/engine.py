@@ -71,6 +71,7 @@ class Engine(Requests, Contents):
         items: Any = None,
         weights: Mapping[str, float] | None = None,
         ranker: Ranker | None = None,
+        pooling: str = "mean",
     ) -> Engine:
         """Make an engine.
 
@@ -97,6 +98,11 @@ class Engine(Requests, Contents):
             found anew, by attributes of `items` and `users`, the request's ``context`` (in `search`
             the text is its ``query``) and ``candidate.score``. Any object with `n_candidates`,
             `columns`, `digest` and `score` serves.
+        pooling : {"mean", "attention", "interests"}
+            What content makes of a user's history, all of it from unit vectors and weights: their
+            mean; their mean by attention, in which items like the user's last one count up to e^5
+            times as much (`recengine.pool_history`); or up to 4 groups of like items
+            (`recengine.interests`), whose best score counts, merged exactly.
 
         Returns
         -------
@@ -111,7 +117,9 @@ class Engine(Requests, Contents):
         -----
         O(n_events + n_items dim). The factors and histories are shared with `model` and `inter`.
         """
-        return cls(first_state(inter, model, content, encoder, users, items, weights, ranker))
+        return cls(
+            first_state(inter, model, content, encoder, users, items, weights, ranker, pooling)
+        )
 
     # --- changes --------------------------------------------------------------------------------
 

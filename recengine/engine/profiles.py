@@ -26,11 +26,14 @@ class Profile:
         The strength of each.
     factors : ndarray (factors,), float32, or None
         The user in the model's space; None where the model knows none of the items.
+    last : int
+        Ordinal of the item chosen last; -1 where nobody needs it.
     """
 
     seen: Int64Array
     weights: Float32Array
     factors: Float32Array | None = None
+    last: int = -1
 
     def having(self, ordinal: int, weight: float) -> Profile:
         """Return the profile with one more event, its `factors` as they were. O(n)."""
@@ -38,13 +41,13 @@ class Profile:
         if place < len(self.seen) and self.seen[place] == ordinal:
             weights = self.weights.copy()
             weights[place] = saturated(np.float64(weights[place]) + weight)
-            return Profile(self.seen, weights, self.factors)
+            return Profile(self.seen, weights, self.factors, ordinal)
         seen = np.empty(len(self.seen) + 1, np.int64)
         weights = np.empty(len(seen), np.float32)
         seen[:place], seen[place], seen[place + 1 :] = self.seen[:place], ordinal, self.seen[place:]
         weights[:place], weights[place + 1 :] = self.weights[:place], self.weights[place:]
         weights[place] = weight
-        return Profile(seen, weights, self.factors)
+        return Profile(seen, weights, self.factors, ordinal)
 
     def holds(self, ordinal: int) -> bool:
         """Tell whether the item is in the history. O(log n)."""
@@ -61,12 +64,16 @@ EMPTY = Profile(np.empty(0, np.int64), np.empty(0, np.float32))
 
 
 class Histories(NamedTuple):
-    """All histories as the rows of a sparse matrix, and the users' vectors beside them."""
+    """All histories as the rows of a sparse matrix, and what else is known of each user.
+
+    `last` is the ordinal of the item chosen last, -1 without any; None where nobody needs it.
+    """
 
     indptr: NDArray[np.integer[Any]]
     indices: NDArray[np.integer[Any]]
     weights: Float32Array
     factors: Float32Array | None
+    last: Int64Array | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,8 @@ class Profiles:
         seen = self.base.indices[start:end].astype(np.int64, copy=False)
         modelled = self.base.factors is not None and seen[0] < self.n_modelled
         factors = self.base.factors[row] if self.base.factors is not None and modelled else None
-        return Profile(seen, self.base.weights[start:end], factors)
+        last = -1 if self.base.last is None else int(self.base.last[row])
+        return Profile(seen, self.base.weights[start:end], factors, last)
 
     def having(self, user_id: ItemId, profile: Profile) -> Profiles:
         """Return the profiles with this user's replaced. O(users observed / `N_BUCKETS`)."""
@@ -146,10 +154,14 @@ class Profiles:
             for number, row in enumerate(rows):
                 if row.factors is not None:
                     factors[number] = row.factors
+        last = None
+        if self.base.last is not None:
+            last = np.array([row.last for row in rows], np.int64)
         base = Histories(
             indptr,
             np.concatenate([row.seen for row in rows]),
             np.concatenate([row.weights for row in rows]),
             factors,
+            last,
         )
         return Profiles(users, base, self.n_modelled)

@@ -109,8 +109,9 @@ class Requests:
         Parameters
         ----------
         history : array_like (n,) of item ids
-            May repeat. The model folds them in; content takes their mean. Where no weighted
-            source knows any of them (an empty history, say) the answer is what is popular.
+            May repeat; the newest last. The model folds them in; content makes of them what the
+            engine's `pooling` says. Where no weighted source knows any of them (an empty history,
+            say) the answer is what is popular.
         k, exclude_seen, allow, deny, where, filter, timeout, trace, context
             As in `recommend`; "seen" is the history.
         weights : array_like (n,), optional
@@ -293,11 +294,13 @@ class Requests:
 
 def _profile(state: State, history: Any, weights: Any) -> Profile:
     """Return the profile of a history: distinct ordinals ascending, weights added up."""
-    ordinals = state.catalogue.known_ordinals("history", history, ordered=weights is not None)
+    ordered = weights is not None or (state.content is not None and state.content.asks_for_order)
+    ordinals = state.catalogue.known_ordinals("history", history, ordered=ordered)
     strengths = np.ones(len(ordinals), np.float32)
     if weights is not None:
         strengths = as_vector("weights", weights, len(ordinals))
         if len(strengths) and strengths.min() <= 0:
             raise ValueError(f"weights must be > 0, got {strengths.min()}")
     seen, places = np.unique(ordinals, return_inverse=True)
-    return Profile(seen, saturated(np.bincount(places, strengths, len(seen))))
+    last = int(ordinals[-1]) if len(ordinals) else -1
+    return Profile(seen, saturated(np.bincount(places, strengths, len(seen))), last=last)

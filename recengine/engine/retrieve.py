@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,12 @@ from recengine.engine.filters import Filters
 from recengine.engine.profiles import EMPTY, Profile
 from recengine.engine.request import Request
 from recengine.engine.sources import Source
-from recengine.retrieval import FlatIndex
+from recengine.retrieval import FlatIndex, search_interests
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One source and the users of a request as it sees them."""
+    """One source and the users of a request as it sees them: (n, dim), or (n, m, dim)."""
 
     source: Source
     vectors: Float32Array
@@ -84,8 +85,12 @@ def search(
     filters: Filters,
     request: Request,
 ) -> Ranking:
-    """Search an index whose ids are ordinals, within the request's deadline."""
-    found: TopK = index.search(
+    """Search an index whose ids are ordinals, within the request's deadline.
+
+    `vectors` are (n, dim), or (n, m, dim): m for each row, of which the best score counts.
+    """
+    ask = index.search if vectors.ndim == 2 else partial(search_interests, index)
+    found: TopK = ask(
         vectors,
         k,
         exclude=exclude,
@@ -127,16 +132,30 @@ def scores_of(queries: Sequence[Query], lists: Sequence[Int64Array]) -> list[Flo
         rows = np.flatnonzero(query.known).tolist()
         if not rows:
             continue
-        found = query.source.index.rank(query.vectors[rows], [lists[row] for row in rows])
-        for row, ids, scores in zip(rows, found.ids, found.scores, strict=True):
-            present = ids >= 0
-            places = np.searchsorted(lists[row], ids[present])
-            totals[row][places] += weight * scores[present].astype(np.float64)
+        for row, places, scores in _scored(query, rows, lists):
+            totals[row][places] += weight * scores.astype(np.float64)
             held[row][places] = True
     return [
         np.where(is_held, rounded(total), np.float32(-np.inf))
         for total, is_held in zip(totals, held, strict=True)
     ]
+
+
+def _scored(
+    query: Query, rows: list[int], lists: Sequence[Int64Array]
+) -> Iterator[tuple[int, Int64Array, Float32Array]]:
+    """Yield (row, places in its list of the items that the source holds, their scores)."""
+    asked, wanted = query.vectors[rows], [lists[row] for row in rows]
+    several = [asked] if asked.ndim == 2 else [asked[:, part] for part in range(asked.shape[1])]
+    found = [query.source.index.rank(vectors, wanted) for vectors in several]
+    for number, row in enumerate(rows):
+        scores = np.full(len(lists[row]), -np.inf, np.float32)
+        for part in found:
+            ids = part.ids[number]
+            places = np.searchsorted(lists[row], ids[ids >= 0])
+            scores[places] = np.maximum(scores[places], part.scores[number][ids >= 0])
+        held = np.flatnonzero(scores > -np.inf)
+        yield row, held, scores[held]
 
 
 def best(items: Int64Array, scores: Float32Array, k: int) -> tuple[Int64Array, Float32Array]:

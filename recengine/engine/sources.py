@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from recengine._types import Float32Array, Int64Array
 from recengine.engine.popularity import Popularity
 from recengine.engine.profiles import Profile
+from recengine.engine.tastes import TASTES
 from recengine.retrieval import FlatIndex
 
 MODEL, CONTENT, POPULARITY = "model", "content", "popularity"
@@ -48,7 +49,10 @@ class Source(Protocol):
         """Finds items for an item's vector, by cosine; None without such vectors."""
 
     def user_vectors(self, profiles: Sequence[Profile | None]) -> Vectors:
-        """Return (vectors (n, dim) float32, which profiles the source knows (n,) bool)."""
+        """Return (vectors (n, dim) float32, which profiles the source knows (n,) bool).
+
+        Vectors (n, m, dim) are m for each user, whose score of an item is the best of the m.
+        """
 
     def without(self, ordinals: Int64Array) -> Source:
         """Return the source without these items; those it never had are passed over."""
@@ -106,17 +110,32 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class ContentSource:
-    """Vectors of what items are: a user is the mean of what they chose, the score is the cosine."""
+    """Vectors of what items are: a user is made of what they chose, the score is the cosine.
+
+    Attributes
+    ----------
+    pooling : {"mean", "attention", "interests"}
+        How a user is made; see `TASTES`. One with several interests has the best of their scores.
+    """
 
     weight: float
     index: FlatIndex = field(repr=False)
     vectors: Float32Array = field(repr=False)
+    pooling: str = "mean"
     name: str = CONTENT
 
     @classmethod
-    def of(cls, weight: float, vectors: Float32Array, removed: Int64Array) -> ContentSource:
+    def of(
+        cls, weight: float, vectors: Float32Array, removed: Int64Array, pooling: str = "mean"
+    ) -> ContentSource:
         """Return the source over read-only content vectors (n_items, dim)."""
-        return cls(weight, without(FlatIndex(vectors, metric="cosine"), removed), vectors)
+        index = without(FlatIndex(vectors, metric="cosine"), removed)
+        return cls(weight, index, vectors, pooling)
+
+    @property
+    def asks_for_order(self) -> bool:
+        """Whether it matters which item was chosen last."""
+        return self.pooling == "attention"
 
     @property
     def n_rows(self) -> int:
@@ -129,26 +148,19 @@ class ContentSource:
         return self.index
 
     def user_vectors(self, profiles: Sequence[Profile | None]) -> Vectors:
-        """Return the weighted mean of the unit vectors of each profile's items.
+        """Return what `pooling` makes of each profile's items, and who has any.
 
-        Summed in float64 in the order of ordinals and rounded once, so that a batch has the
-        bits of its single requests. O(items in the history * dim) each.
+        A batch has the bits of its single requests. O(items in the history * dim) each.
         """
-        vectors = np.zeros((len(profiles), self.vectors.shape[1]), np.float32)
-        known = np.zeros(len(profiles), np.bool_)
-        for row, profile in enumerate(profiles):
-            if profile is not None and len(profile.seen):
-                vectors[row], known[row] = self._mean(profile), True
+        has_any = [profile is not None and len(profile.seen) > 0 for profile in profiles]
+        known = np.array(has_any, np.bool_)
+        some = [profile for profile in profiles if profile is not None and len(profile.seen)]
+        made = TASTES[self.pooling](self.vectors, some)
+        if len(some) == len(profiles):
+            return made, known
+        vectors = np.zeros((len(profiles), *made.shape[1:]), np.float32)
+        vectors[known] = made
         return vectors, known
-
-    def _mean(self, profile: Profile) -> Float32Array:
-        chosen = self.vectors[profile.seen].astype(np.float64)
-        norms = np.sqrt(np.square(chosen).sum(axis=1))
-        norms[norms == 0.0] = 1.0
-        weights = profile.weights / profile.weights.sum(dtype=np.float64)
-        chosen *= (weights / norms)[:, None]
-        mean: Float32Array = chosen.sum(axis=0).astype(np.float32)
-        return mean
 
     def without(self, ordinals: Int64Array) -> ContentSource:
         """Return the source without these items."""
@@ -162,7 +174,7 @@ class ContentSource:
         table[: self.n_rows] = self.vectors
         table[ordinals] = vectors
         table.flags.writeable = False
-        return ContentSource.of(self.weight, table, removed)
+        return ContentSource.of(self.weight, table, removed, self.pooling)
 
 
 @dataclass(frozen=True)
