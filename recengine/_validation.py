@@ -56,7 +56,7 @@ def as_real(name: str, value: Any, *, minimum: float = -np.inf, exclusive: bool 
         number = float(value)
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}") from None
-    if not np.isfinite(number):
+    if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}")
     if number < minimum or (exclusive and number == minimum):
         raise ValueError(f"{name} must be {'>' if exclusive else '>='} {minimum:g}, got {number:g}")

@@ -137,7 +137,7 @@ class OnnxEncoder:
         progress : bool
             Show a progress bar on standard error.
         timeout : float, optional
-            Seconds, > 0, for all of it. A batch is ended at its first node boundary after them.
+            Seconds, > 0, for all of it; see `recengine.runtime.Session.run`.
 
         Returns
         -------

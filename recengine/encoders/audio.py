@@ -236,7 +236,7 @@ class AudioEncoder(GraphEncoder):
         on_error : {"raise", "skip"}
             What to do about a sound that cannot be encoded.
         timeout : float, optional
-            Seconds, > 0, for all of it. A graph is ended at its first node boundary after them.
+            Seconds, > 0, for all of it; see `recengine.runtime.Session.run`.
 
         Returns
         -------

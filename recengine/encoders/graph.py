@@ -8,16 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recengine._types import Float32Array
+from recengine._types import Float32Array, Int64Array
 from recengine.encoders.batches import batches_of_like_length
 from recengine.encoders.pooling import pool
 from recengine.encoders.running import UNLIMITED, Countdown, usual_shapes
-from recengine.encoders.tokens import Tokens, padded
+from recengine.encoders.tokens import IDS, MASK, TYPES, Tokens, padded
 from recengine.runtime import Buckets, Port, Session
 
 # Operators whose scale is taken from all the values of a run.
 DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 
 
 class TextGraph:
@@ -53,6 +52,7 @@ class TextGraph:
             )
         self.session = session
         self.has_mask = MASK in names
+        self._wanted = {port.name: port.dtype or np.dtype(np.int64) for port in session.inputs}
         operators = {name for counts in session.placement.values() for name in counts}
         self.shares_scales = not operators.isdisjoint(DYNAMIC)
         self._pooling, self._pad_id, self._buckets = pooling, pad_id, buckets
@@ -90,9 +90,10 @@ class TextGraph:
 
     def vectors(self, texts: list[Tokens], countdown: Countdown = UNLIMITED) -> Float32Array:
         """Return (n, dim) for one batch; each text has at least one token."""
-        feeds, mask = self.feeds(texts)
+        feeds, lengths = self.feeds(texts)
         found = countdown.run(self.session, feeds)[self._taken]
-        expected = (len(mask),) if self._pooling == "none" else mask.shape
+        shape = feeds[IDS].shape
+        expected = shape[:1] if self._pooling == "none" else shape
         if found.shape[:-1] != expected:
             raise ValueError(
                 f"output {self.session.outputs[self._taken].name} must be {(*expected, 'dim')} "
@@ -100,7 +101,7 @@ class TextGraph:
             )
         if self._pooling == "none":
             return found[: len(texts)].astype(np.float32)
-        return pool(found[: len(texts)], mask[: len(texts)], self._pooling)
+        return pool(found, lengths[: len(texts)], self._pooling)
 
     def warm_up(self, max_length: int, queries: Iterable[Tokens] | None) -> None:
         """Run each of `queries` that has tokens; without them the shapes that are usual."""
@@ -111,8 +112,8 @@ class TextGraph:
             batches = [[tokens] for tokens in queries if tokens.ids]
         self.session.warm_up(self.feeds(batch)[0] for batch in batches)
 
-    def feeds(self, texts: list[Tokens]) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_]]:
-        """Return what the graph takes for a batch, padded to its bucket, and the mask.
+    def feeds(self, texts: list[Tokens]) -> tuple[dict[str, NDArray[Any]], Int64Array]:
+        """Return what the graph takes for a batch, padded to its bucket, and tokens of each row.
 
         Rows beyond those of `texts` repeat the last one: a row without any token would be none
         that a model has met.
@@ -121,13 +122,7 @@ class TextGraph:
         if self._buckets is not None:
             n_rows, length = self._buckets.fit(n_rows, max(len(text.ids) for text in texts))
         filled = texts + texts[-1:] * (n_rows - len(texts))
-        ids, mask, type_ids = padded(filled, self._pad_id, length)
-        given: dict[str, NDArray[Any]] = {IDS: ids, MASK: mask, TYPES: type_ids}
-        feeds = {
-            port.name: given[port.name].astype(port.dtype or np.int64, copy=False)
-            for port in self.session.inputs
-        }
-        return feeds, mask
+        return padded(filled, self._pad_id, length, self._wanted)
 
 
 def gives_tokens(session: Session) -> bool:

@@ -216,7 +216,7 @@ class ImageEncoder(GraphEncoder):
         on_error : {"raise", "skip"}
             What to do about an image that cannot be encoded.
         timeout : float, optional
-            Seconds, > 0, for all of it. A batch is ended at its first node boundary after them.
+            Seconds, > 0, for all of it; see `recengine.runtime.Session.run`.
 
         Returns
         -------
@@ -261,7 +261,7 @@ class ImageEncoder(GraphEncoder):
         ----------
         image : path, bytes, PIL.Image.Image or uint8 ndarray
         timeout : float, optional
-            Seconds, > 0. The graph is ended at its first node boundary after them.
+            Seconds, > 0; see `recengine.runtime.Session.run`.
 
         Returns
         -------

@@ -7,49 +7,43 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recengine._types import Float32Array
+from recengine._types import Float32Array, Int64Array
+from recengine.encoders._pool import scale_rows, token_means
 
 POOLINGS = ("mean", "cls", "last", "none")
 
 
-def pool(hidden: NDArray[Any], mask: NDArray[np.bool_], pooling: str) -> Float32Array:
+def pool(hidden: NDArray[Any], lengths: Int64Array, pooling: str) -> Float32Array:
     """Reduce the tokens of each text to one vector.
 
     Parameters
     ----------
-    hidden : ndarray (n, tokens, dim), floating
+    hidden : ndarray (n_rows, tokens, dim), floating
         The graph's output. What stands at padded places is never read.
-    mask : ndarray (n, tokens), bool
-        Where a token of the text is; at least one in each row, padding at the end.
+    lengths : ndarray (n,), int64
+        Tokens of each text, at least one, padding at the end; n <= n_rows.
     pooling : {"mean", "cls", "last"}
         The mean over the text's tokens, its first token or its last one.
 
     Returns
     -------
     ndarray (n, dim), float32
+        A new array. The mean is summed in float32 in the order of the tokens.
 
     References
     ----------
     N. Reimers, I. Gurevych. Sentence-BERT: Sentence Embeddings using Siamese BERT-Networks.
     EMNLP 2019, section 3 (mean and cls).
     """
-    if pooling == "mean" and len(mask) == 1 and mask.all():
-        total: Float32Array = hidden.sum(axis=1, dtype=np.float32)
-        total /= np.float32(mask.shape[1])
-        return total
-    lengths = mask.sum(axis=1)
-    if pooling == "cls":
-        pooled = hidden[:, 0]
-    elif pooling == "last":
-        pooled = hidden[np.arange(len(hidden)), lengths - 1]
-    else:
-        text_only = np.where(mask[:, :, None], hidden, np.zeros((), hidden.dtype))
-        pooled = text_only.sum(axis=1, dtype=np.float32) / lengths[:, None].astype(np.float32)
-    return pooled.astype(np.float32)
+    if pooling == "mean":
+        means: Float32Array = token_means(np.ascontiguousarray(hidden, np.float32), lengths)
+        return means
+    places = 0 if pooling == "cls" else lengths - 1
+    return hidden[np.arange(len(lengths)), places].astype(np.float32)
 
 
 def normalized(vectors: Float32Array) -> Float32Array:
-    """Scale each row to length 1; a row of zeros stays as it is.
+    """Scale each row to length 1; a row of zeros, or with NaN or infinity, stays as it is.
 
     Parameters
     ----------
@@ -58,9 +52,8 @@ def normalized(vectors: Float32Array) -> Float32Array:
     Returns
     -------
     ndarray (n, dim), float32
-        The norm is taken in float64.
+        A new array. The norm is taken in float64.
     """
-    norms = np.sqrt(np.square(vectors, dtype=np.float64).sum(axis=1, keepdims=True))
-    norms[norms == 0.0] = 1.0
-    scaled: Float32Array = (vectors / norms).astype(np.float32)
+    scaled = np.array(vectors, np.float32, order="C")
+    scale_rows(scaled)
     return scaled

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from recengine._types import PADDING_ID, Float32Array, Int64Array, TopK
 from recengine._validation import as_count, as_ids, as_vector, check_finite
-from recengine.encoders.graph import IDS, MASK, TYPES
 from recengine.encoders.ranker_columns import Given, features_of, n_candidates
 from recengine.encoders.ranker_options import RankerOptions, RankerReference
 from recengine.encoders.ranker_pairs import Pairs
 from recengine.encoders.running import Countdown, Running
+from recengine.encoders.tokens import IDS, MASK, TYPES
 from recengine.runtime import Port, Session, as_buckets
 
 MOST_ROWS = 1024  # of a batch without texts
@@ -201,7 +201,7 @@ class OnnxRanker:
         scores : array_like (n,), optional
             Of the stage before, for a graph that reads ``candidate.score``.
         timeout : float, optional
-            Seconds, > 0. The graph is ended at its first node boundary after them.
+            Seconds, > 0; see `recengine.runtime.Session.run`.
 
         Returns
         -------
@@ -223,7 +223,7 @@ class OnnxRanker:
         if n_rows == 0:
             return found
         for batch, feeds, n_real in self._batches(given, n_rows):
-            values = self._session.run(feeds, countdown.left())[self._taken]
+            values = countdown.run(self._session, feeds)[self._taken]
             found[batch] = self._scores(values, n_real)
         return check_finite(f"the output of {self._session.path.name}", found)
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from recengine._types import Int64Array
 from recengine.encoders.batches import batches_of_like_length
-from recengine.encoders.graph import IDS, MASK, TYPES
 from recengine.encoders.ranker_columns import Column, Given, as_column
 from recengine.encoders.running import MOST_TEXTS, usual_shapes
-from recengine.encoders.tokens import Tokenizer, Tokens, checked_text, padded
+from recengine.encoders.tokens import MASK, Tokenizer, Tokens, checked_text, padded
 from recengine.runtime import Buckets, Port
 
 
@@ -51,8 +50,9 @@ class Pairs:
         self.path, self.digest = self._tokenizer.path, self._tokenizer.digest
         first, second = (as_column(f"pair[{i}]", name) for i, name in enumerate(pair))
         self.columns: tuple[Column, Column] = first, second
-        self._max_length, self._ports, self._buckets = max_length, ports, buckets
-        self._has_mask = any(port.name == MASK for port in ports)
+        self._max_length, self._buckets = max_length, buckets
+        self._wanted = {port.name: port.dtype or np.dtype(np.int64) for port in ports}
+        self._has_mask = MASK in self._wanted
         if buckets is not None and not self._has_mask:
             raise ValueError(f"buckets must go with a graph that takes {MASK}")
 
@@ -91,9 +91,7 @@ class Pairs:
             longest = max(len(each.ids) for each in tokens)
             n_rows, length = self._buckets.fit(max(n_rows, len(tokens)), longest)
         filled = tokens + tokens[-1:] * (n_rows - len(tokens))
-        ids, mask, types = padded(filled, self._tokenizer.pad_id, length)
-        made: dict[str, NDArray[Any]] = {IDS: ids, MASK: mask, TYPES: types}
-        return {port.name: made[port.name].astype(port.dtype or np.int64) for port in self._ports}
+        return padded(filled, self._tokenizer.pad_id, length, self._wanted)[0]
 
 
 def _as_text(name: str, value: Any) -> str:

@@ -173,7 +173,11 @@ class SequenceEncoder:
         return self._reference.digest
 
     def encode(
-        self, histories: Iterable[Any], batch_size: int = 64, progress: bool = False
+        self,
+        histories: Iterable[Any],
+        batch_size: int = 64,
+        progress: bool = False,
+        timeout: float | None = None,
     ) -> Float32Array:
         """Encode histories.
 
@@ -185,6 +189,8 @@ class SequenceEncoder:
             The most histories of a batch; at most 2,048 padded places are in one.
         progress : bool
             Show a progress bar on standard error.
+        timeout : float, optional
+            Seconds, > 0, for all of it.
 
         Returns
         -------
@@ -199,6 +205,8 @@ class SequenceEncoder:
             If an entry is not a sequence of items, is of the wrong kind, or has no order.
         ValueError
             If an index is negative, or the graph gives NaN or infinity.
+        DeadlineError
+            If `timeout` ran out; the encoder stays usable.
 
         Notes
         -----
@@ -206,13 +214,14 @@ class SequenceEncoder:
         in our tests).
         """
         batch_size = as_count("batch_size", batch_size, minimum=1)
+        countdown = Countdown(timeout)
         windows = self._histories.windows(histories)
         lengths = self._graph.places(np.array([len(window) for window in windows], np.int64))
         vectors = np.zeros((len(windows), self.dim), np.float32)
         with progress_bar("encoding", len(windows), shown=progress) as advance:
             advance(int(np.count_nonzero(lengths == 0)))
             for batch in batches_of_like_length(lengths, batch_size, buckets=self._ladders):
-                vectors[batch] = self._graph.vectors([windows[i] for i in batch])
+                vectors[batch] = self._graph.vectors([windows[i] for i in batch], countdown)
                 advance(len(batch))
         return self._finished(vectors)
 
@@ -224,7 +233,7 @@ class SequenceEncoder:
         history : sequence of int or str
             Oldest event first, as in `encode`.
         timeout : float, optional
-            Seconds, > 0. The graph is ended at its first node boundary after them.
+            Seconds, > 0; see `recengine.runtime.Session.run`.
 
         Returns
         -------
@@ -240,7 +249,7 @@ class SequenceEncoder:
         window = self._histories.window("history", history)
         if not len(window):
             return np.zeros(self.dim, np.float32)
-        vectors = self._graph.vectors([window], countdown.left())
+        vectors = self._graph.vectors([window], countdown)
         vector: Float32Array = self._finished(vectors)[0]
         return vector
 

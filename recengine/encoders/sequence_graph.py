@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from recengine._types import Float32Array, Int64Array
 from recengine.encoders.histories import laid_out
+from recengine.encoders.running import UNLIMITED, Countdown
 from recengine.encoders.sequence_options import SequenceOptions, fixed_length
 from recengine.runtime import Buckets, Port, Session
 
@@ -54,18 +55,17 @@ class SequenceGraph:
             return lengths
         return np.where(lengths > 0, self._options.max_length, 0)
 
-    def vectors(self, windows: list[Int64Array], timeout: float | None = None) -> Float32Array:
+    def vectors(self, windows: list[Int64Array], countdown: Countdown = UNLIMITED) -> Float32Array:
         """Return (n, dim) for one batch; each window has at least one event.
 
         Parameters
         ----------
         windows : list of ndarray (m,), int64
-        timeout : float, optional
-            Seconds the graph may run, as of `Session.run`.
+        countdown : Countdown
         """
         feeds = self.feeds(windows)
         n_rows, length = feeds[self._roles["items"]].shape
-        found = self.session.run(feeds, timeout)[self._taken]
+        found = countdown.run(self.session, feeds)[self._taken]
         if found.ndim == 3 and found.shape[1] == length:
             found = found[:, -1]  # the newest event stands there
         if found.ndim != 2 or len(found) != n_rows or found.dtype.kind != "f":

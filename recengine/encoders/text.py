@@ -12,10 +12,11 @@ import numpy as np
 
 from recengine._types import Float32Array
 from recengine._validation import as_choice, as_count, check_finite
+from recengine.encoders._pool import scale_rows
 from recengine.encoders.encoder import GraphEncoder
 from recengine.encoders.folder import TextOptions, find_files, read_options, resolve
 from recengine.encoders.graph import TextGraph, gives_tokens
-from recengine.encoders.pooling import POOLINGS, normalized
+from recengine.encoders.pooling import POOLINGS
 from recengine.encoders.progress import progress_bar
 from recengine.encoders.reference import TextReference
 from recengine.encoders.running import MOST_TEXTS, Countdown, Running
@@ -209,7 +210,7 @@ class TextEncoder(GraphEncoder):
         on_error : {"raise", "skip"}
             What to do about a text that cannot be encoded.
         timeout : float, optional
-            Seconds, > 0, for all of it. A batch is ended at its first node boundary after them.
+            Seconds, > 0, for all of it; see `recengine.runtime.Session.run`.
 
         Returns
         -------
@@ -236,7 +237,7 @@ class TextEncoder(GraphEncoder):
         nothing about that), by more under dynamic quantisation, which takes its scales from the
         whole batch. MiniLM quantized so by onnxruntime has cosines of 0.97 to 1 to the text alone,
         and no more texts a second in batches than one by one. One list encoded twice gives the
-        same bits, from any thread. A deadline ends within the longest node of one batch.
+        same bits, from any thread.
         """
         if batch_size is None:
             batch_size = 1 if self._graph.shares_scales else MOST_TEXTS
@@ -263,7 +264,7 @@ class TextEncoder(GraphEncoder):
         ----------
         text : str
         timeout : float, optional
-            Seconds, > 0. The graph is ended at its first node boundary after them.
+            Seconds, > 0; see `recengine.runtime.Session.run`.
 
         Returns
         -------
@@ -300,8 +301,10 @@ class TextEncoder(GraphEncoder):
         return self._tokenizer.encode(self._options.query_prompt + checked_text("text", text))
 
     def _finished(self, vectors: Float32Array) -> Float32Array:
-        check_finite(f"the output of {self._session.path.name}", vectors)
-        return normalized(vectors) if self._options.normalize else vectors
+        """Return vectors of its own making, scaled in place, refusing NaN and infinity."""
+        if self._options.normalize and scale_rows(vectors):
+            return vectors
+        return check_finite(f"the output of {self._session.path.name}", vectors)
 
     @classmethod
     def from_reference(

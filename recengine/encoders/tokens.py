@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,11 @@ from numpy.typing import NDArray
 from recengine._errors import BundleError
 from recengine._types import Int64Array
 
+IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 PAD_TOKENS = ("[PAD]", "<pad>", "<|endoftext|>")
 
 
-@dataclass(frozen=True)
-class Tokens:
+class Tokens(NamedTuple):
     """The tokens of one text, special tokens included."""
 
     ids: list[int]
@@ -115,28 +114,43 @@ def checked_text(name: str, text: Any) -> str:
 
 
 def padded(
-    texts: list[Tokens], pad_id: int, length: int = 0
-) -> tuple[Int64Array, NDArray[np.bool_], Int64Array]:
-    """Return (ids, mask, type ids) of a batch, each (n, longest), padded at the end.
+    texts: list[Tokens], pad_id: int, length: int, wanted: Mapping[str, Any]
+) -> tuple[dict[str, NDArray[Any]], Int64Array]:
+    """Return (what a graph takes for a batch, tokens of each text).
 
     Parameters
     ----------
     texts : list of Tokens
     pad_id : int
-        What stands where no token is; the mask is False there.
+        What stands where no token is; the mask is 0 there.
     length : int
         Places of each row; as many as the longest text has tokens, if those are more.
+    wanted : mapping of str to dtype
+        The inputs to make, among `IDS`, `MASK` and `TYPES`.
+
+    Returns
+    -------
+    feeds : dict of str to ndarray (n, places)
+        Padded at the end.
+    lengths : ndarray (n,), int64
     """
-    if len(texts) == 1 and length <= len(texts[0].ids):  # a query: a tenth of a millisecond less
-        ids = np.array([texts[0].ids], np.int64)
-        return ids, np.ones(ids.shape, np.bool_), np.array([texts[0].type_ids], np.int64)
-    lengths = np.array([len(text.ids) for text in texts])
+    if len(texts) == 1 and length <= len(texts[0].ids):  # a query: nothing to pad
+        found = np.array(texts[0], np.int64)
+        made = {IDS: found[:1], TYPES: found[1:]}
+        feeds = {
+            name: np.ones((1, found.shape[1]), dtype)
+            if name == MASK
+            else made[name].astype(dtype, copy=False)
+            for name, dtype in wanted.items()
+        }
+        return feeds, np.array([found.shape[1]], np.int64)
+    lengths = np.array([len(text.ids) for text in texts], np.int64)
     mask = np.arange(max(length, lengths.max())) < lengths[:, None]
-    ids = np.full(mask.shape, pad_id, np.int64)
-    ids[mask] = np.concatenate([text.ids for text in texts])
-    type_ids = np.zeros(mask.shape, np.int64)
-    type_ids[mask] = np.concatenate([text.type_ids for text in texts])
-    return ids, mask, type_ids
+    filled = {MASK: mask}
+    for name, rows in ((IDS, [text.ids for text in texts]), (TYPES, [each[1] for each in texts])):
+        filled[name] = np.full(mask.shape, pad_id if name == IDS else 0, np.int64)
+        filled[name][mask] = np.concatenate(rows)
+    return {name: filled[name].astype(dtype, copy=False) for name, dtype in wanted.items()}, lengths
 
 
 def _load(path: Path, content: bytes) -> Any:

@@ -10,14 +10,15 @@ Threads are explicit: as many as this process may use, none of them spinning. Op
 against a list of our own, for onnxruntime takes a misspelt key in silence.
 A session outlives fork (the child opens its own and leaves the parent's alone, for destroying that
 one there crashes) and travels by pickle as a path and a digest, never as weights.
-A run may have a deadline: one thread of the process watches them all and ends a run that is late.
+A run may have a deadline. One that is expected to be short runs where it is called, and one thread
+of the process watches them all; a longer one runs aside, and its caller walks away in time.
 A graph may be cut at one of its tensors: onnxruntime alone would run all of it, whatever is asked.
 On a GPU, a run takes buffers of its own from a pool; on the CPU that was measured to gain nothing.
 What many runs read (the matrix of a scorer) is placed on the device once, and named in their feeds.
 `_wheel` finds onnxruntime, `_cuda` asks the machine why CUDA cannot start, `_create` makes native
 sessions, `cutting` parts of graphs, `shrinking` smaller ones, `session` wraps a native session,
-`_calls` and `_bound` reach it, `_watch` keeps deadlines, `ports` fits arrays to it, `placed` are
-arrays that stay there, `buckets` are shapes that batches are padded to, `report` tells
+`_calls` and `_bound` reach it, `_watch` and `_aside` keep deadlines, `ports` fits arrays to it,
+`placed` are arrays that stay there, `buckets` are shapes that batches are padded to, `report` tells
 ``recengine doctor``.
 """
 

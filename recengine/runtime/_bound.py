@@ -94,6 +94,7 @@ class BoundCalls(Calls):
         self._lock = threading.Lock()
         self._idle: OrderedDict[Shapes, list[_Buffers]] = OrderedDict()
         self._one_at_a_time = threading.Lock() if graphs else None
+        self._reuses_options = not graphs  # the number of a graph is written into them
         self._graphs: dict[Shapes, tuple[str, _Buffers]] = {}
 
     def warm(self, arrays: Arrays) -> None:

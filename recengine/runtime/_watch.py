@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 
 class Run:
-    """One run with a deadline.
+    """One run with a deadline, watched for as long as its context lasts.
 
     Attributes
     ----------
@@ -23,10 +21,17 @@ class Run:
         Whether it was told to end.
     """
 
-    __slots__ = ("at", "expired", "options")
+    __slots__ = ("_watch", "at", "expired", "options")
 
-    def __init__(self, at: float, options: Any) -> None:
-        self.at, self.options, self.expired = at, options, False
+    def __init__(self, watch: Watch, at: float, options: Any) -> None:
+        self._watch, self.at, self.options, self.expired = watch, at, options, False
+
+    def __enter__(self) -> Run:
+        self._watch.begin(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._watch.end(self)
 
 
 class Watch:
@@ -39,27 +44,30 @@ class Watch:
     """
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._runs: set[Run] = set()
         self._wakes_at = float("inf")
         self._started = False
 
-    @contextmanager
-    def over(self, options: Any, timeout: float) -> Iterator[Run]:
-        """Watch a run for `timeout` seconds, or until the block ends."""
-        run = Run(time.monotonic() + timeout, options)
-        with self._changed:
+    def over(self, options: Any, timeout: float) -> Run:
+        """Return a context in which a run is watched, and ended after `timeout` seconds."""
+        return Run(self, time.monotonic() + timeout, options)
+
+    def begin(self, run: Run) -> None:
+        """Watch a run."""
+        with self._lock:
             if not self._started:
                 threading.Thread(target=self._work, name="recengine-watch", daemon=True).start()
                 self._started = True
             self._runs.add(run)
             if run.at < self._wakes_at:
                 self._changed.notify()
-        try:
-            yield run
-        finally:
-            with self._changed:
-                self._runs.discard(run)
+
+    def end(self, run: Run) -> None:
+        """Forget a run: its flag is not touched any more."""
+        with self._lock:
+            self._runs.discard(run)
 
     def _work(self) -> None:
         with self._changed:
@@ -76,8 +84,8 @@ class Watch:
 _watch = Watch()
 
 
-def watched(options: Any, timeout: float) -> Any:
-    """Return a context that gives the `Run` of `options`, ended after `timeout` seconds."""
+def watched(options: Any, timeout: float) -> Run:
+    """Return a context in which a run with `options` is ended after `timeout` seconds."""
     return _watch.over(options, timeout)
 
 

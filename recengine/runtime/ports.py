@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -43,7 +44,7 @@ class Port:
     kind: str
     shape: tuple[int | str | None, ...]
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any] | None:
         """The NumPy dtype, or None for what NumPy has no word for."""
         found = DTYPES.get(self.kind)
@@ -61,7 +62,7 @@ def described_ports(described: Any) -> tuple[Port, ...]:
 
 def fitted(port: Port, value: Any) -> NDArray[Any]:
     """Return `value` as the array that `port` takes."""
-    array = np.asarray(value)
+    array = value if type(value) is np.ndarray else np.asarray(value)
     wanted = port.dtype
     if wanted is None:
         raise TypeError(f"input {port.name} is {port.kind}, which recengine cannot feed")
@@ -70,7 +71,7 @@ def fitted(port: Port, value: Any) -> NDArray[Any]:
             raise TypeError(f"input {port.name} must be {wanted.name}, got {array.dtype}")
         array = array.astype(wanted)
     _check_shape(port, array.shape)
-    return np.asarray(array, order="C")
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def check_placed(port: Port, placed: Placed) -> Placed:

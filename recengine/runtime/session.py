@@ -6,8 +6,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -135,6 +134,7 @@ class Session:
         made = create(source, self._asked[0], self.num_threads, self.options)
         self._native, self.device, self.reason = made.session, made.device, made.reason
         self.inputs, outputs = _ports(self.path, made.session)
+        self._names = {port.name for port in self.inputs}
         self.outputs = taken(self.path, outputs, self.output)
         self.metadata = _metadata(self.path, made.session)
         self._calls = calls_of(made, self.options, self.inputs, self.outputs)
@@ -175,8 +175,11 @@ class Session:
         calls, n_runs = self._here(), 0
         for feeds in requests:
             arrays = self._checked_arrays(feeds)
-            with self._naming(arrays):
+            try:
                 calls.warm(arrays)
+            except Exception as error:  # onnxruntime's exceptions have no common root
+                self._name(error, arrays)
+                raise
             n_runs += 1
         if not n_runs:
             raise ValueError("requests must not be empty")
@@ -191,9 +194,9 @@ class Session:
             One array for each of `inputs`, or what `place` made of it. A dtype is converted only
             where no value can change (and float64 to float32, the usual case of NumPy's default).
         timeout : float, optional
-            Seconds, > 0. The run ends at the first node boundary after them: late by no more than
-            the node that is running takes, which a small batch keeps short: MiniLM's longest takes
-            200 ms for 64 texts of 256 tokens in one run, so its encoder runs 8 of them at once.
+            Seconds, > 0. onnxruntime ends the run at the first node boundary after them. The call
+            does not wait for that: it returns in time, whatever the node, unless earlier runs say
+            that the whole run takes 20 ms at most.
 
         Returns
         -------
@@ -205,19 +208,22 @@ class Session:
         ValueError, TypeError
             If names, shapes or dtypes do not fit, naming the inputs the model has.
         DeadlineError
-            If `timeout` ran out. Other runs go on, and the session stays usable. A run that is
-            through before it noticed returns its results.
+            If `timeout` ran out. Other runs go on, and the session stays usable; the node that was
+            running may take a CPU until it is through. A short run that is through before it
+            noticed returns its results.
         """
         if timeout is not None:
             timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
         calls = self._here()
-        if any(isinstance(given, Placed) for given in feeds.values()):
-            mixed = self._checked(feeds)
-            with self._naming(mixed):
-                return calls.run_placed(mixed, self.device, timeout)
-        arrays = self._checked_arrays(feeds)
-        with self._naming(arrays):
+        placed = any(isinstance(given, Placed) for given in feeds.values())
+        arrays = self._checked(feeds) if placed else self._checked_arrays(feeds)
+        try:
+            if placed:
+                return calls.run_placed(arrays, self.device, timeout)
             return calls.run(arrays, timeout)
+        except Exception as error:  # onnxruntime's exceptions have no common root
+            self._name(error, arrays)
+            raise
 
     def place(self, array: Any) -> Placed:
         """Lay an array where this session runs, for `feeds` of many runs.
@@ -246,14 +252,9 @@ class Session:
         kind, index = ("cpu", 0) if self.device == "cpu" else parse_device(self.device)
         return Placed(calls.ort, array, (kind, index), self.device)
 
-    @contextmanager
-    def _naming(self, arrays: Mapping[str, NDArray[Any] | Placed]) -> Iterator[None]:
+    def _name(self, error: Exception, arrays: Mapping[str, NDArray[Any] | Placed]) -> None:
         """Turn onnxruntime's refusal of arrays into a ValueError that names their shapes."""
-        try:
-            yield
-        except Exception as error:  # its exceptions have no common root
-            if type(error).__name__ not in _REFUSALS:
-                raise
+        if type(error).__name__ in _REFUSALS:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ValueError(
                 f"{self.path.name} cannot run on {shapes}: {str(error).strip()}"
@@ -273,8 +274,8 @@ class Session:
         }
 
     def _check_names(self, feeds: Mapping[str, Any]) -> None:
-        names = {port.name for port in self.inputs}
-        if set(feeds) != names:
+        names = self._names
+        if feeds.keys() != names:
             wrong = sorted(set(feeds) - names, key=str)
             what = f"unknown {wrong}" if wrong else f"missing {sorted(names - set(feeds))}"
             raise ValueError(

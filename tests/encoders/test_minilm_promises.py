@@ -38,6 +38,18 @@ def test_deadline_ends_many_long_texts_within_50_ms(minilm: TextEncoder, timeout
     np.testing.assert_allclose(np.linalg.norm(minilm.encode(TEXTS), axis=1), 1.0, rtol=1e-6)
 
 
+def test_deadline_is_kept_in_one_run_of_a_large_batch(minilm: TextEncoder) -> None:
+    """64 x 256 tokens at once, of which one product alone takes hundreds of milliseconds."""
+    session, late = minilm._graph.session, []
+    feeds = {port.name: np.ones((64, 256), np.int64) for port in session.inputs}
+    for timeout in (0.001, 0.3, 0.001, 0.3):
+        start = time.monotonic()
+        with pytest.raises(DeadlineError, match=f"timeout of {timeout:g} s ran out while"):
+            session.run(feeds, timeout)
+        late.append(time.monotonic() - start - timeout)
+    assert max(min(late[::2]), min(late[1::2])) < 0.05, late
+
+
 def test_shape_that_is_new_after_warm_up_does_not_stall(minilm: TextEncoder) -> None:
     minilm.warm_up()
     over = []

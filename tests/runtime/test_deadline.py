@@ -138,3 +138,22 @@ def test_watch_forgets_a_run_that_ended() -> None:
     assert not watch._runs
     time.sleep(0.05)
     assert not options.terminate
+
+
+def test_short_runs_stay_on_the_calling_thread(long: Session, monkeypatch: Any) -> None:
+    """Where nothing is known a run goes aside; after a short one, small ones do not."""
+    names: list[str] = []
+    calls, run = long._calls, long._calls._run
+
+    def named(arrays: Any, options: Any) -> Any:
+        names.append(threading.current_thread().name)
+        return run(arrays, options)
+
+    monkeypatch.setattr(calls, "_run", named)
+    long.run({"x": X[:1]}, timeout=60.0)
+    calls._pace.took(X[:1].nbytes, 0.0)
+    for _ in range(100):
+        calls._pace.took(X[:1].nbytes, 0.0)  # as if it had taken no time
+    long.run({"x": X[:1]}, timeout=60.0)
+    assert names[0].startswith("recengine-run")
+    assert names[1] == threading.current_thread().name
