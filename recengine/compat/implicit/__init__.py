@@ -1,4 +1,4 @@
-"""The names and signatures of implicit 0.7.3 over `recengine.ALS` and `recengine.FlatIndex`.
+"""The names and signatures of implicit 0.7.3 over `ALS`, `BPR` and `FlatIndex`.
 
 ::
 
@@ -6,8 +6,8 @@
     from recengine.compat.implicit.als import AlternatingLeastSquares   # after
 
 Signatures, order of returned pairs (ids, scores), shapes, attributes and saved files are those of
-implicit: from equal seeds and ``use_cg=False`` both learn the same factors to float32 rounding, and
-each reads the other's files. What differs, all of it on purpose:
+implicit, and each reads the other's files. ALS learns the same factors to float32 rounding from
+equal seeds and ``use_cg=False``; BPR draws other numbers. What differs, all of it on purpose:
 
 =============================== =============================== ===================================
 situation                       implicit 0.7.3                  here
@@ -30,6 +30,9 @@ duplicate entries               solved as separate entries      summed
 negative weights (dislikes)     confidence of a 0               ValueError
 ``use_cg=True`` (the default)   three steps towards the         the solution itself
                                 solution of each row
+negatives of BPR                drawn by popularity; a like is  drawn uniformly; never a like
+                                skipped, or taken with
+                                ``verify_negative_samples`` off
 `dtype`                         float32 or float64 (or 16)      float32; all sums are float64
 `use_gpu`                       True where CUDA was built in    False; True is a DeviceError
 ``use_native=False``            the same, slowly                ValueError: there is one kernel
@@ -42,5 +45,6 @@ NaN in the factors              ModelFitError after `fit`       ValueError where
 """
 
 from recengine.compat.implicit.als import AlternatingLeastSquares
+from recengine.compat.implicit.bpr import BayesianPersonalizedRanking
 
-__all__ = ["AlternatingLeastSquares"]
+__all__ = ["AlternatingLeastSquares", "BayesianPersonalizedRanking"]

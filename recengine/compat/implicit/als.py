@@ -102,6 +102,7 @@ class AlternatingLeastSquares(FactorModel):
             self.regularization,
             self.alpha,
             self.iterations if iterations is None else iterations,
+            solver="cholesky",
             num_threads=self._threads(),
         )
 
