@@ -53,7 +53,7 @@ _EXPORTS = {
         "pool_history",
     ),
     "recengine.evaluation": ("evaluate", "Evaluation", "metrics"),
-    "recengine.factorization": ("ALS", "BPR", "SGD", "bm25_weight", "tfidf_weight"),
+    "recengine.factorization": ("ALS", "BPR", "FoldedUser", "SGD", "bm25_weight", "tfidf_weight"),
     "recengine.retrieval": (
         "FlatIndex",
         "Filter",

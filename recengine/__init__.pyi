@@ -49,6 +49,7 @@ from recengine.factorization import (
     ALS as ALS,
     BPR as BPR,
     SGD as SGD,
+    FoldedUser as FoldedUser,
     bm25_weight as bm25_weight,
     tfidf_weight as tfidf_weight,
 )

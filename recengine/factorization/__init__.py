@@ -16,12 +16,17 @@ the seed. `_bpr_kernels` holds the steps, `_biased` the factors with item biases
 `_sgd_fold_in` (Cython) what one user's factors are against fixed items. `SGD` predicts ratings
 under the same schedule; `_ratings` takes values of either sign where `_likes` takes weights.
 
+`online` is what a fitted model learns without `fit`: rows of either side solved anew by `_fold_in`,
+their Gram matrix changed by what changed, and published by one reference; a `FoldedUser` takes a
+further event as a rank-one change (`_rank_one`) of its system.
+
 `weighting` weighs a matrix by BM25 or TF-IDF; `_ranking` picks the best rows, for every model.
 """
 
 from recengine.factorization.als import ALS
 from recengine.factorization.bpr import BPR
+from recengine.factorization.folded_user import FoldedUser
 from recengine.factorization.sgd import SGD
 from recengine.factorization.weighting import bm25_weight, tfidf_weight
 
-__all__ = ["ALS", "BPR", "SGD", "bm25_weight", "tfidf_weight"]
+__all__ = ["ALS", "BPR", "SGD", "FoldedUser", "bm25_weight", "tfidf_weight"]

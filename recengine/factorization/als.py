@@ -24,6 +24,7 @@ from recengine.factorization._likes import as_likes
 from recengine.factorization._objective import OBJECTIVES, Objective
 from recengine.factorization._progress import bar
 from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
+from recengine.factorization.online import Online
 
 SOLVERS = ("cholesky",)
 
@@ -37,9 +38,10 @@ class _Fitted:
     items: Float32Array
     item_gram: Float64Array
     base: Float64Array  # unobserved weight times item_gram: what every fold-in starts from
+    user_gram: Float64Array | None = None  # once items were solved online
 
 
-class ALS:
+class ALS(Online):
     """Factors of a user x item matrix of implicit feedback, by alternating least squares.
 
     Parameters

@@ -1,0 +1,3 @@
+from recengine._types import Float32Array, Float64Array
+
+def gram(rows: Float32Array, num_threads: int) -> Float64Array: ...
