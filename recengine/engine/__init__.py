@@ -3,6 +3,7 @@
 `Engine` holds one frozen `State` (`state`): catalogue, profiles, sources, model and encoder. A
 request reads it once; a change (`update`) makes the next state aside, sharing what stays, and
 publishes it by replacing one reference under a writer lock, so no reader sees half a change.
+Items learn from events by `publish`: solved aside, published in one such change.
 Retrieval is a list of sources (`sources`): factors, content and popularity, each an index over
 ordinals with a way to see a user as a vector. One weighted source answers alone; several nominate
 and `fuse` finds the exact best of their weighted sum. `retrieve` applies what a user has seen and

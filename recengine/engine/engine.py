@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recengine._validation import as_real
+from recengine._validation import as_count, as_real
 from recengine.data import Interactions
 from recengine.engine import bundle
 from recengine.engine.attributes import read_columns
@@ -19,6 +19,7 @@ from recengine.engine.build import first_state
 from recengine.engine.contents import Contents
 from recengine.engine.encoder import Encoder
 from recengine.engine.identity import as_id_list
+from recengine.engine.publish import Pending, published, refuse_unlearnable, solved
 from recengine.engine.ranker import Ranker
 from recengine.engine.requests import Requests
 from recengine.engine.sources import FactorModel
@@ -46,17 +47,28 @@ class Engine(Requests, Contents):
 
     All methods may be called from any thread. A request answers from the state that was current
     when it began; `observe`, `add_items` and `remove_items` wait for each other, never for
-    readers, and are seen by every request that begins after they returned. A forked child has a
-    copy of its own that it may read and change.
+    readers, and are seen by every request that begins after they returned. `publish_items` works
+    beside all of them and changes the state at its end. A forked child has a copy of its own that
+    it may read and change.
 
     An engine is pickled as the path and digest of its file, so that workers map one file: `save`
     it first, and again after a change.
     """
 
-    def __init__(self, state: State, origin: tuple[Path, str] | None = None) -> None:
+    def __init__(
+        self,
+        state: State,
+        origin: tuple[Path, str] | None = None,
+        publish_every: int | None = None,
+    ) -> None:
+        self._every = publish_every
+        if publish_every is not None:
+            self._every = as_count("publish_every", publish_every, minimum=1)
+            refuse_unlearnable("publish_every", state.model)
         self._state = state
         self._saved = None if origin is None else (state, *origin)
-        self._writer = threading.Lock()
+        self._pending, self._learns = Pending(), hasattr(state.model, "partial_fit_items")
+        self._writer, self._publishing = threading.Lock(), threading.Lock()
         _engines.add(self)
 
     @classmethod
@@ -72,6 +84,7 @@ class Engine(Requests, Contents):
         weights: Mapping[str, float] | None = None,
         ranker: Ranker | None = None,
         pooling: str = "mean",
+        publish_every: int | None = None,
     ) -> Engine:
         """Make an engine.
 
@@ -103,6 +116,8 @@ class Engine(Requests, Contents):
             mean; their mean by attention, in which items like the user's last one count up to e^5
             times as much (`recengine.pool_history`); or up to 4 groups of like items
             (`recengine.interests`), whose best score counts, merged exactly.
+        publish_every : int, optional
+            Call `publish_items` after so many events, in the thread that observed the last one.
 
         Returns
         -------
@@ -117,9 +132,8 @@ class Engine(Requests, Contents):
         -----
         O(n_events + n_items dim). The factors and histories are shared with `model` and `inter`.
         """
-        return cls(
-            first_state(inter, model, content, encoder, users, items, weights, ranker, pooling)
-        )
+        parts = inter, model, content, encoder, users, items, weights, ranker, pooling
+        return cls(first_state(*parts), publish_every=publish_every)
 
     # --- changes --------------------------------------------------------------------------------
 
@@ -127,7 +141,8 @@ class Engine(Requests, Contents):
         """Learn that a user chose an item; the next request knows it.
 
         The item counts as seen, the user's factors are solved anew from the whole history, and
-        the item's popularity grows if the user did not have it. An unknown user becomes known.
+        the item's popularity grows if the user did not have it. An unknown user becomes known. The
+        item's factors learn of it by `publish_items`.
 
         Parameters
         ----------
@@ -153,8 +168,63 @@ class Engine(Requests, Contents):
             raise ValueError(f"weight must fit float32, got {strength:g}")
         with self._writer:
             state = self._state
-            ordinal = state.catalogue.ordinal("item_id", item_id)
-            self._state = observed(state, state.user(user_id), ordinal, strength)
+            ordinal, user = state.catalogue.ordinal("item_id", item_id), state.user(user_id)
+            self._state = observed(state, user, ordinal, strength)
+            if self._learns:
+                self._pending.add(user, ordinal)
+            is_due = self._every is not None and self._pending.n_events >= self._every
+        if is_due and self._publishing.acquire(blocking=False):  # or another thread is at it
+            try:
+                self._publish()
+            finally:
+                self._publishing.release()
+
+    def publish_items(self) -> int:
+        """Solve anew the factors of all items that were observed, and publish them at once.
+
+        Each item that an event touched since the last publication, and each new one that anybody
+        has, gets the factors that `ALS.fit` would solve for it against the users' factors of now;
+        then the users of those events are solved against the new items. A new item is from now on
+        found by its factors, as the items of the build are.
+
+        Returns
+        -------
+        int
+            Items that were solved.
+
+        Raises
+        ------
+        ValueError
+            The engine has no model that solves items anew, or a system cannot be solved; nothing
+            has changed then.
+
+        Notes
+        -----
+        Requests see the items all old or all new and never wait; events wait only while the state
+        is replaced. O(all events) to find who had the items, for an item of n users
+        O(n factors² + factors³) split over the model's `num_threads`, and a copy of the item and
+        the user factors. Imports SciPy. Events of before a `save` are not solved again after
+        `load`, but for items that have no factors yet.
+        """
+        refuse_unlearnable("publish_items", self._state.model)
+        with self._publishing:
+            return self._publish()
+
+    def _publish(self) -> int:
+        with self._writer:
+            state, pending = self._state, self._pending
+            self._pending = Pending()
+        try:
+            made = solved(state, pending)
+            if made is None:
+                return 0
+            with self._writer:
+                self._state = published(self._state, made)
+        except BaseException:
+            with self._writer:
+                self._pending = pending.joined(self._pending)
+            raise
+        return len(made.items)
 
     def add_items(
         self,
@@ -165,9 +235,9 @@ class Engine(Requests, Contents):
     ) -> None:
         """Add items, or replace the content and attributes of known ones.
 
-        A new item has no factors until the next training: `search` and `similar_items` find it at
-        once, `recommend` and `rank` only where content (or popularity) has a weight above 0. It
-        can be observed. A removed item that is added again has its old ordinal and factors.
+        A new item has no factors until it was observed and `publish_items` was called: `search` and
+        `similar_items` find it at once, `recommend` and `rank` only where content (or popularity)
+        has a weight above 0. A removed item that is added again has its old ordinal and factors.
 
         Parameters
         ----------
@@ -254,6 +324,8 @@ class Engine(Requests, Contents):
         path: str | os.PathLike[str],
         encoder: Encoder | None = None,
         ranker: Ranker | None = None,
+        *,
+        publish_every: int | None = None,
     ) -> Engine:
         """Open a saved engine; its arrays stay in the file, mapped read-only.
 
@@ -265,6 +337,8 @@ class Engine(Requests, Contents):
             reference is opened when a text first comes.
         ranker : OnnxRanker, optional
             Likewise; when omitted the saved reference is opened by the first request.
+        publish_every : int, optional
+            As in `build`; it is not saved.
 
         Returns
         -------
@@ -285,20 +359,20 @@ class Engine(Requests, Contents):
         Every byte is read once to verify its digest; neither Numba nor SciPy is imported.
         """
         state, digest = bundle.load(path, encoder, ranker)
-        return cls(state, (Path(path).absolute(), digest))
+        return cls(state, (Path(path).absolute(), digest), publish_every)
 
-    def __reduce__(self) -> tuple[Any, tuple[Path, str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Path, str, int | None]]:
         if self._saved is None or self._saved[0] is not self._state:
             raise TypeError(
                 "an engine is pickled as the path of its file: save it first, and after each change"
             )
-        return _reopened, self._saved[1:]
+        return _reopened, (*self._saved[1:], self._every)
 
 
-def _reopened(path: Path, digest: str) -> Engine:
+def _reopened(path: Path, digest: str, publish_every: int | None) -> Engine:
     """Return the engine of a file that was verified before, if it is still that file."""
     state, _ = bundle.load(path, digest=digest)
-    return Engine(state, (path, digest))
+    return Engine(state, (path, digest), publish_every)
 
 
 _engines = weakref.WeakSet()
@@ -307,7 +381,7 @@ _engines = weakref.WeakSet()
 def _renew_locks() -> None:
     """Give a forked child free locks: the thread that held one was left behind."""
     for engine in list(_engines):
-        engine._writer = threading.Lock()
+        engine._writer, engine._publishing = threading.Lock(), threading.Lock()
 
 
 os.register_at_fork(after_in_child=_renew_locks)

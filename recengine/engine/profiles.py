@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -117,8 +118,9 @@ class Profiles:
         if start == end:
             return None
         seen = self.base.indices[start:end].astype(np.int64, copy=False)
-        modelled = self.base.factors is not None and seen[0] < self.n_modelled
-        factors = self.base.factors[row] if self.base.factors is not None and modelled else None
+        factors = None if self.base.factors is None else self.base.factors[row]
+        if factors is not None and not (seen[0] < self.n_modelled and factors.any()):
+            factors = None
         last = -1 if self.base.last is None else int(self.base.last[row])
         return Profile(seen, self.base.weights[start:end], factors, last)
 
@@ -128,6 +130,16 @@ class Profiles:
         bucket = {**self.observed[place], user_id: profile}
         observed = (*self.observed[:place], bucket, *self.observed[place + 1 :])
         return replace(self, observed=observed)
+
+    def having_all(self, changed: Mapping[ItemId, Profile]) -> Profiles:
+        """Return the profiles with those of some users replaced."""
+        observed = list(self.observed)
+        for user_id, profile in changed.items():
+            place = hash(user_id) % N_BUCKETS
+            if observed[place] is self.observed[place]:
+                observed[place] = dict(observed[place])
+            observed[place][user_id] = profile
+        return replace(self, observed=tuple(observed))
 
     def new_users(self) -> list[ItemId]:
         """Return the ids met since the build, in a reproducible order."""

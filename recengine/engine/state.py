@@ -83,7 +83,8 @@ class State:
         n_usable = int(np.searchsorted(profile.seen, self.profiles.n_modelled))
         if n_usable == 0:
             return None
-        return self.model.fold_in(profile.seen[:n_usable], profile.weights[:n_usable])
+        factors = self.model.fold_in(profile.seen[:n_usable], profile.weights[:n_usable])
+        return factors if factors.any() else None  # of items without factors: nothing is known
 
     def user(self, user_id: Any) -> ItemId:
         """Return a user id as int or str, of the kind this engine holds."""

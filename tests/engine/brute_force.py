@@ -43,7 +43,7 @@ class BruteForce:
             history[item] = history.get(item, 0.0) + weight
         if model is not None:
             for user in self.users:
-                self.factors[user] = model.user_factors_[inter.users.index(user)]
+                self.factors[user] = known(model.user_factors_[inter.users.index(user)])
 
     # --- changes
 
@@ -91,11 +91,17 @@ class BruteForce:
         table = self.model.item_factors_ if source == MODEL else np.stack(self.content)
         scores = oracles.scores("cosine", table[number][None], table)[0]
         held = dict(zip(self.items, scores, strict=False))
+        if source == MODEL:
+            held = {other: score for other, score in held.items() if self.has_factors(other)}
         return self._best(held, k, [item], None, None)
 
     def knows(self, user):
         history = self.users.get(user)
         return history is not None and bool(self._vectors(history, self.factors.get(user)))
+
+    def has_factors(self, item):
+        number = self.items.index(item)
+        return number < self.n_modelled and self.model.item_factors_[number].any()
 
     # --- how
 
@@ -107,7 +113,7 @@ class BruteForce:
         if not rows:
             return None
         weights = np.array([history[self.items[row]] for row in rows], np.float32)
-        return self.model.fold_in(np.array(rows), weights)
+        return known(self.model.fold_in(np.array(rows), weights))
 
     def _vectors(self, history, factors):
         """Return source -> vector of a user, for the weighted sources that know the user."""
@@ -149,6 +155,8 @@ class BruteForce:
                 part = np.array(self._counts(), np.float32)
             weight = self.weights[name] if several else 1.0
             for item, score in zip(self.items, part.astype(np.float64), strict=False):
+                if name == MODEL and not self.has_factors(item):
+                    continue
                 totals[item] = totals.get(item, 0.0) + weight * score
         return {item: oracles.round_score(np.float64(total)) for item, total in totals.items()}
 
@@ -166,6 +174,11 @@ class BruteForce:
         ids = [item for _, _, item in rows] + [pad] * short
         values = np.array([-score for score, _, _ in rows] + [-np.inf] * short, np.float32)
         return ids, values + np.float32(0)
+
+
+def known(factors):
+    """Return factors, None where they are all 0: the model knows nothing then."""
+    return factors if factors.any() else None
 
 
 def make_inter(rng, n_users=12, n_items=17, n_events=60, *, strings=False):
