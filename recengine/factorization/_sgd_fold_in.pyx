@@ -39,13 +39,13 @@ cdef void climb(
     double *x, double *mean,
 ) noexcept nogil:
     """Passes of steps over the likes; `mean` gets the mean of `x` over the last half of them."""
-    cdef Py_ssize_t number, entry, j, dim = width - 1
+    cdef Py_ssize_t _pass, entry, j, dim = width - 1
     cdef uint64_t step = 0, n_steps = <uint64_t>(passes * n), n_free = <uint64_t>(n_items - n)
     cdef uint64_t held = 0
     cdef double margin, push
     cdef const float *a
     cdef const float *b
-    for number in range(passes):
+    for _pass in range(passes):
         for entry in range(n):
             a = factors + indices[entry] * width
             j = free_item(indices, n, <Py_ssize_t>(((draw(step) >> 32) * n_free) >> 32))
@@ -96,15 +96,16 @@ def fold_likes(
         free(memory)
     return result
 
+
 cdef double fit_rater(
     const double *columns, const double *squares, double *errors, Py_ssize_t n, Py_ssize_t dim,
     double ridge, Py_ssize_t sweeps, double *x,
 ) noexcept nogil:
     """Minimise by one coordinate at a time; return the bias and fill `x`, both beginning at 0."""
-    cdef Py_ssize_t number, f, entry
+    cdef Py_ssize_t _sweep, f, entry
     cdef double bias = 0, total, change, moved, size
     cdef const double *column
-    for number in range(sweeps):
+    for _sweep in range(sweeps):
         total = 0
         for entry in range(n):
             total += errors[entry]
