@@ -380,12 +380,36 @@ class SGD:
         return best(scores, k, exclude)
 
     def similar_items(self, item_index: Any, k: int = 10) -> TopK:
-        """Return the k other items whose rows of `item_factors_` have the largest cosine."""
+        """Return the k other items whose factors, bias included, have the largest cosine.
+
+        Parameters
+        ----------
+        item_index : int
+            Row of `item_factors_`.
+        k : int
+
+        Returns
+        -------
+        TopK
+            As `recommend` does, over items; a cosine with a zero vector is 0.
+        """
         items = self._require().items
         return similar_rows(items, as_row("item_index", item_index, len(items)), k)
 
     def similar_users(self, user_index: Any, k: int = 10) -> TopK:
-        """Return the k other users whose factors (without the column of ones) are most alike."""
+        """Return the k other users whose factors, without the ones, have the largest cosine.
+
+        Parameters
+        ----------
+        user_index : int
+            Row of `user_factors_`.
+        k : int
+
+        Returns
+        -------
+        TopK
+            As `recommend` does, over users; a cosine with a zero vector is 0.
+        """
         users = self._require().users
         return similar_rows(users[:, :-1], as_row("user_index", user_index, len(users)), k)
 
