@@ -33,6 +33,22 @@ cdef inline Py_ssize_t free_item(
     return rank + low
 
 
+cdef inline double gap(
+    const double *x, const float *a, const float *b, Py_ssize_t dim
+) noexcept nogil:
+    """x·(a − b), in four sums so that none waits for the one before."""
+    cdef double s0 = 0, s1 = 0, s2 = 0, s3 = 0
+    cdef Py_ssize_t j, whole = dim - dim % 4
+    for j in range(0, whole, 4):
+        s0 += x[j] * (<double>a[j] - b[j])
+        s1 += x[j + 1] * (<double>a[j + 1] - b[j + 1])
+        s2 += x[j + 2] * (<double>a[j + 2] - b[j + 2])
+        s3 += x[j + 3] * (<double>a[j + 3] - b[j + 3])
+    for j in range(whole, dim):
+        s0 += x[j] * (<double>a[j] - b[j])
+    return (s0 + s1) + (s2 + s3)
+
+
 cdef void climb(
     const float *factors, Py_ssize_t n_items, Py_ssize_t width, const long long *indices,
     const float *weights, Py_ssize_t n, double rate, double decay, Py_ssize_t passes,
@@ -50,12 +66,10 @@ cdef void climb(
             a = factors + indices[entry] * width
             j = free_item(indices, n, <Py_ssize_t>(((draw(step) >> 32) * n_free) >> 32))
             b = factors + j * width
-            margin = a[dim] - b[dim]
-            for j in range(dim):
-                margin += x[j] * (a[j] - b[j])
+            margin = a[dim] - b[dim] + gap(x, a, b, dim)
             push = rate * weights[entry] / (1.0 + exp(margin))
             for j in range(dim):
-                x[j] = decay * x[j] + push * (a[j] - b[j])
+                x[j] = decay * x[j] + push * (<double>a[j] - b[j])
             step += 1
             if 2 * step > n_steps:
                 held += 1
@@ -97,6 +111,20 @@ def fold_likes(
     return result
 
 
+cdef inline double product(const double *a, const double *b, Py_ssize_t n) noexcept nogil:
+    """a·b, in four sums so that none waits for the one before."""
+    cdef double s0 = 0, s1 = 0, s2 = 0, s3 = 0
+    cdef Py_ssize_t j, whole = n - n % 4
+    for j in range(0, whole, 4):
+        s0 += a[j] * b[j]
+        s1 += a[j + 1] * b[j + 1]
+        s2 += a[j + 2] * b[j + 2]
+        s3 += a[j + 3] * b[j + 3]
+    for j in range(whole, n):
+        s0 += a[j] * b[j]
+    return (s0 + s1) + (s2 + s3)
+
+
 cdef double fit_rater(
     const double *columns, const double *squares, double *errors, Py_ssize_t n, Py_ssize_t dim,
     double ridge, Py_ssize_t sweeps, double *x,
@@ -118,10 +146,7 @@ cdef double fit_rater(
             if squares[f] + ridge <= 0:
                 continue
             column = columns + f * n
-            total = 0
-            for entry in range(n):
-                total += column[entry] * errors[entry]
-            change = (total + x[f] * squares[f]) / (squares[f] + ridge) - x[f]
+            change = (product(column, errors, n) + x[f] * squares[f]) / (squares[f] + ridge) - x[f]
             x[f] += change
             moved, size = max(moved, fabs(change)), max(size, fabs(x[f]))
             for entry in range(n):
