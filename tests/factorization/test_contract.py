@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -205,6 +206,24 @@ def test_state_round_trip(new: Make, dense: Any) -> None:
     folded = [each.fold_in([1, 4], [2.0, 3.0]) for each in (again, model)]
     np.testing.assert_array_equal(*folded)
     np.testing.assert_array_equal(again.recommend(2).scores, model.recommend(2).scores)
+
+
+def test_pickle_keeps_the_model(new: Make, dense: Any) -> None:
+    model = new().fit(sparse.csr_array(dense))
+    again = pickle.loads(pickle.dumps(model))
+    assert_same(again, model)
+    np.testing.assert_array_equal(again.fold_in([0, 2], [1, 2]), model.fold_in([0, 2], [1, 2]))
+
+
+def test_progress_draws_on_standard_error(new: Make, dense: Any, capfd: Any) -> None:
+    matrix = sparse.csr_array(dense)
+    new().fit(matrix)
+    assert capfd.readouterr() == ("", "")
+    model = new().fit(matrix, progress=True)
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert type(model).__name__ in err
+    assert "%" in err
 
 
 @pytest.mark.parametrize(
