@@ -53,7 +53,17 @@ _EXPORTS = {
         "pool_history",
     ),
     "recengine.evaluation": ("evaluate", "Evaluation", "metrics"),
-    "recengine.factorization": ("ALS", "BPR", "FoldedUser", "SGD", "bm25_weight", "tfidf_weight"),
+    "recengine.factorization": (
+        "ALS",
+        "BPR",
+        "EASE",
+        "FoldedUser",
+        "ItemKNN",
+        "SGD",
+        "UserKNN",
+        "bm25_weight",
+        "tfidf_weight",
+    ),
     "recengine.retrieval": (
         "FlatIndex",
         "Filter",

@@ -48,8 +48,11 @@ from recengine.evaluation import (
 from recengine.factorization import (
     ALS as ALS,
     BPR as BPR,
-    SGD as SGD,
+    EASE as EASE,
     FoldedUser as FoldedUser,
+    ItemKNN as ItemKNN,
+    SGD as SGD,
+    UserKNN as UserKNN,
     bm25_weight as bm25_weight,
     tfidf_weight as tfidf_weight,
 )

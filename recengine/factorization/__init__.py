@@ -20,13 +20,31 @@ under the same schedule; `_ratings` takes values of either sign where `_likes` t
 their Gram matrix changed by what changed, and published by one reference; a `FoldedUser` takes a
 further event as a rank-one change (`_rank_one`) of its system.
 
+`ItemKNN` and `UserKNN` keep the matrix itself and the nearest rows of one side: `_layout` lays the
+entries out so that each pair is met once and near the cache, `_neighbours` owns the schedule, heaps
+with a total order make the neighbours independent of threads, `_rows` sums sparse rows on request.
+`EASE` adds XᵀX up over the same layout and inverts it in place (`_ease`), for catalogues that fit.
+
 `weighting` weighs a matrix by BM25 or TF-IDF; `_ranking` picks the best rows, for every model.
 """
 
 from recengine.factorization.als import ALS
 from recengine.factorization.bpr import BPR
+from recengine.factorization.ease import EASE
 from recengine.factorization.folded_user import FoldedUser
+from recengine.factorization.item_knn import ItemKNN
 from recengine.factorization.sgd import SGD
+from recengine.factorization.user_knn import UserKNN
 from recengine.factorization.weighting import bm25_weight, tfidf_weight
 
-__all__ = ["ALS", "BPR", "SGD", "FoldedUser", "bm25_weight", "tfidf_weight"]
+__all__ = [
+    "ALS",
+    "BPR",
+    "EASE",
+    "SGD",
+    "FoldedUser",
+    "ItemKNN",
+    "UserKNN",
+    "bm25_weight",
+    "tfidf_weight",
+]

@@ -55,6 +55,14 @@ def best(scores: Float64Array, k: int, exclude: Int64Array | None = None) -> Top
     return TopK(ids, found)
 
 
+def best_listed(indices: Any, scores: Float32Array, k: int) -> TopK:
+    """Return the best k of the listed rows, which are all there are; see `best`."""
+    order = np.lexsort((indices, -scores))[:k]
+    ids, found = np.full(k, PADDING_ID, np.int64), np.full(k, -np.inf, np.float32)
+    ids[: len(order)], found[: len(order)] = indices[order], scores[order]
+    return TopK(ids, found)
+
+
 def as_row(name: str, value: Any, n_rows: int) -> int:
     """Return the row number `value` as an int in [0, `n_rows`)."""
     row = as_count(name, value, minimum=-(2**63), maximum=None)

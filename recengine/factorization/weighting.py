@@ -115,7 +115,7 @@ class Weighting:
             return cls(kind, k1, b, np.empty(0), 0.0)
         entries = np.bincount(likes.indices, minlength=n_columns)
         idf = np.log(max(n_rows, 1)) - np.log1p(entries)
-        total = likes.confidences.sum(dtype=np.float64)
+        total = likes.confidences.sum(dtype=np.float64) or n_rows
         return cls(kind, k1, b, idf, float(total / max(n_rows, 1)))
 
     def weigh(self, columns: Any, values: Float32Array, lengths: Any) -> Float32Array:
