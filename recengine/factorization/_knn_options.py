@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from recengine._validation import as_choice, as_count, as_real
+from recengine.factorization._biased import threads_of
 from recengine.factorization._likes import Likes
 from recengine.factorization._neighbours import nearest
 from recengine.factorization._rows import owned
@@ -52,8 +53,11 @@ class KnnOptions:
         """Return how the rows of `documents` are weighed."""
         return Weighting.of(documents, self.similarity, self.k1 or 0.0, self.b or 0.0)
 
-    def nearest(self, documents: Likes, num_threads: int | None) -> Likes:
-        """Return the neighbours of each row of `documents`, (n_rows, n_rows)."""
+    def nearest(self, documents: Likes, num_threads: int | None, label: str) -> Likes:
+        """Return the neighbours of each row of `documents`, (n_rows, n_rows).
+
+        `label` is that of the progress bar, which is not drawn where it is empty.
+        """
         weights = self.weighting(documents).weigh_rows(documents)
         found = nearest(
             documents,
@@ -61,7 +65,8 @@ class KnnOptions:
             self.neighbours,
             self.cosine,
             self.shrinkage,
-            threads(num_threads),
+            threads_of(num_threads),
+            label,
         )
         return owned(Likes((documents.shape[0], documents.shape[0]), *found))
 
@@ -85,17 +90,3 @@ def shape_of(meta: Mapping[str, Any], names: tuple[str, ...]) -> tuple[int, int]
     if not isinstance(shape, list | tuple) or len(shape) != 2:
         raise ValueError(f"shape must be two counts, got {shape!r}")
     return as_count("shape[0]", shape[0]), as_count("shape[1]", shape[1])
-
-
-def threads(num_threads: int | None) -> int:
-    """Return the number of threads to use."""
-    if num_threads is not None:
-        return num_threads
-    from recengine._native import num_cpus
-
-    return num_cpus()
-
-
-def as_threads(num_threads: Any) -> int | None:
-    """Return `num_threads` as an int >= 1 or None."""
-    return None if num_threads is None else as_count("num_threads", num_threads, minimum=1)

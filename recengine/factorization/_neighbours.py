@@ -10,6 +10,7 @@ from recengine._types import Float32Array, Int32Array, Int64Array
 from recengine.factorization import _training
 from recengine.factorization._layout import lay_out
 from recengine.factorization._likes import Likes
+from recengine.factorization._progress import bar
 
 _HEAP_BYTES = 2**30  # of all threads together
 
@@ -31,6 +32,7 @@ def nearest(
     cosine: bool,
     shrinkage: float,
     threads: int,
+    label: str = "",
 ) -> tuple[Int64Array, Int32Array, Float32Array]:
     """Return the best `neighbours` other rows of each row as CSR (indptr, indices, scores).
 
@@ -46,6 +48,8 @@ def nearest(
     shrinkage : float, >= 0
         Added to that root (to 1 unless `cosine`) before dividing.
     threads : int
+    label : str
+        Of the progress bar; none is drawn where it is empty.
 
     Returns
     -------
@@ -94,6 +98,7 @@ def nearest(
             )
         finally:
             idle.put(mine)
+        advance()
 
     def merge(start: int, stop: int) -> None:
         first = heaps[0]
@@ -109,9 +114,10 @@ def nearest(
                 stop,
             )
 
-    if neighbours:
-        with _training.workers(threads) as team:
-            team.run(find, pairs.bounds()[::-1])  # rows with many entries first, as in a range
+    bounds = pairs.bounds()
+    with _training.workers(threads) as team, bar(label, len(bounds) - 1, bool(label)) as advance:
+        if neighbours:
+            team.run(find, bounds[::-1])  # rows with many entries first, as in a range
             team.run(merge, _training.even_bounds(n_rows))
     return _as_csr(heaps[0], pairs.labels)
 

@@ -12,8 +12,10 @@ from recengine._errors import NotFittedError
 from recengine._types import Float32Array, Float64Array, TopK
 from recengine._validation import as_count, as_k, as_matrix, as_real
 from recengine.factorization import _ease, _rows
-from recengine.factorization._knn_options import as_threads, shape_of, threads
+from recengine.factorization._biased import as_flag, as_threads, threads_of
+from recengine.factorization._knn_options import shape_of
 from recengine.factorization._likes import Likes, as_likes
+from recengine.factorization._progress import bar
 from recengine.factorization._ranking import as_excluded, as_row, best
 
 _BLOCK = 2**17  # numbers converted to float64 at a time: 1 MB
@@ -80,13 +82,15 @@ class EASE:
             state = "{} users, {} items".format(*self._fitted.likes.shape)
         return f"EASE(regularization={self.regularization:g}) <{state}>"
 
-    def fit(self, matrix: Any) -> EASE:
+    def fit(self, matrix: Any, progress: bool = False) -> EASE:
         """Solve for the weights of all pairs of items of `matrix`.
 
         Parameters
         ----------
         matrix : Interactions or scipy sparse (n_users, n_items)
             Weights >= 0. Duplicates are summed; explicit zeros are not likes.
+        progress : bool
+            Draw a bar on standard error.
 
         Returns
         -------
@@ -96,11 +100,12 @@ class EASE:
         Raises
         ------
         TypeError
-            `matrix` is not sparse or does not hold real numbers.
+            `matrix` is not sparse or does not hold real numbers; `progress` is not a bool.
         ValueError
             A weight is negative or not finite, there are more than `max_items` items, or
             `regularization` is too small for the system to be solved. The model is unchanged then.
         """
+        as_flag("progress", progress)
         likes = _rows.owned(as_likes(matrix, 1.0))
         n_items = likes.shape[1]
         if n_items > self.max_items:
@@ -109,8 +114,11 @@ class EASE:
                 f"their weights take {12 * n_items**2 / 2**30:.1f} GiB to solve for; raise "
                 "max_items where there is so much, or use ItemKNN"
             )
-        gram = _ease.item_gram(likes, threads(self.num_threads))
-        weights = _ease.solve(gram, self.regularization)
+        with bar("EASE", 2, progress) as advance:
+            gram = _ease.item_gram(likes, threads_of(self.num_threads))
+            advance()
+            weights = _ease.solve(gram, self.regularization)
+            advance()
         weights.flags.writeable = False
         self._fitted = _Fitted(likes, weights)
         return self
@@ -182,8 +190,7 @@ class EASE:
             An index, a weight or k out of range, or a row of another length.
         """
         weights = self._require().weights
-        if not isinstance(exclude_seen, bool | np.bool_):
-            raise TypeError(f"exclude_seen must be a bool, got {type(exclude_seen).__name__}")
+        as_flag("exclude_seen", exclude_seen)
         events, k = _rows.as_events(user_items_row, len(weights)), as_k(k, len(weights))
         exclude = events.indices.astype(np.int64) if exclude_seen else None
         return best(_scores(weights, events.indices, events.confidences), k, exclude)

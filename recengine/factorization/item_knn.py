@@ -12,7 +12,8 @@ from recengine._errors import NotFittedError
 from recengine._types import TopK
 from recengine._validation import as_k
 from recengine.factorization import _rows
-from recengine.factorization._knn_options import KnnOptions, as_threads, shape_of
+from recengine.factorization._biased import as_flag, as_threads
+from recengine.factorization._knn_options import KnnOptions, shape_of
 from recengine.factorization._likes import Likes, as_likes
 from recengine.factorization._ranking import as_excluded, as_row, best, best_listed
 
@@ -94,13 +95,15 @@ class ItemKNN:
             f"shrinkage={self.shrinkage:g}) <{state}>"
         )
 
-    def fit(self, matrix: Any) -> ItemKNN:
+    def fit(self, matrix: Any, progress: bool = False) -> ItemKNN:
         """Find the neighbours of the items of `matrix`.
 
         Parameters
         ----------
         matrix : Interactions or scipy sparse (n_users, n_items)
             Weights >= 0. Duplicates are summed; explicit zeros are not likes.
+        progress : bool
+            Draw a bar on standard error.
 
         Returns
         -------
@@ -110,12 +113,15 @@ class ItemKNN:
         Raises
         ------
         TypeError
-            `matrix` is not sparse or does not hold real numbers.
+            `matrix` is not sparse or does not hold real numbers; `progress` is not a bool.
         ValueError
             A weight is negative or not finite. The model is unchanged then.
         """
+        as_flag("progress", progress)
         likes = _rows.owned(as_likes(matrix, 1.0))
-        neighbours = self._options.nearest(likes.transposed(), self.num_threads)
+        neighbours = self._options.nearest(
+            likes.transposed(), self.num_threads, "ItemKNN" if progress else ""
+        )
         self._fitted = _Fitted(likes, neighbours)
         return self
 
@@ -209,8 +215,7 @@ class ItemKNN:
             An index, a weight or k out of range, or a row of another length.
         """
         fitted = self._require()
-        if not isinstance(exclude_seen, bool | np.bool_):
-            raise TypeError(f"exclude_seen must be a bool, got {type(exclude_seen).__name__}")
+        as_flag("exclude_seen", exclude_seen)
         n_items = fitted.likes.shape[1]
         events, k = _rows.as_events(user_items_row, n_items), as_k(k, n_items)
         exclude = events.indices.astype(np.int64) if exclude_seen else None

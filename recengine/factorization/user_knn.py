@@ -12,7 +12,8 @@ from recengine._errors import NotFittedError
 from recengine._types import Float32Array, Float64Array, TopK
 from recengine._validation import as_k
 from recengine.factorization import _rows
-from recengine.factorization._knn_options import KnnOptions, as_threads, shape_of
+from recengine.factorization._biased import as_flag, as_threads
+from recengine.factorization._knn_options import KnnOptions, shape_of
 from recengine.factorization._likes import Likes, as_likes
 from recengine.factorization._ranking import as_excluded, as_row, best, best_listed
 from recengine.factorization.weighting import Weighting
@@ -98,13 +99,15 @@ class UserKNN:
             f"shrinkage={self.shrinkage:g}) <{state}>"
         )
 
-    def fit(self, matrix: Any) -> UserKNN:
+    def fit(self, matrix: Any, progress: bool = False) -> UserKNN:
         """Find the neighbours of the users of `matrix`.
 
         Parameters
         ----------
         matrix : Interactions or scipy sparse (n_users, n_items)
             Weights >= 0. Duplicates are summed; explicit zeros are not likes.
+        progress : bool
+            Draw a bar on standard error.
 
         Returns
         -------
@@ -114,12 +117,14 @@ class UserKNN:
         Raises
         ------
         TypeError
-            `matrix` is not sparse or does not hold real numbers.
+            `matrix` is not sparse or does not hold real numbers; `progress` is not a bool.
         ValueError
             A weight is negative or not finite. The model is unchanged then.
         """
+        as_flag("progress", progress)
         likes = _rows.owned(as_likes(matrix, 1.0))
-        self._fitted = self._prepared(likes, self._options.nearest(likes, self.num_threads))
+        neighbours = self._options.nearest(likes, self.num_threads, "UserKNN" if progress else "")
+        self._fitted = self._prepared(likes, neighbours)
         return self
 
     def _prepared(self, likes: Likes, neighbours: Likes) -> _Fitted:
@@ -220,8 +225,7 @@ class UserKNN:
             An index, a weight or k out of range, or a row of another length.
         """
         fitted = self._require()
-        if not isinstance(exclude_seen, bool | np.bool_):
-            raise TypeError(f"exclude_seen must be a bool, got {type(exclude_seen).__name__}")
+        as_flag("exclude_seen", exclude_seen)
         n_items = fitted.likes.shape[1]
         events, k = _rows.as_events(user_items_row, n_items), as_k(k, n_items)
         exclude = events.indices.astype(np.int64) if exclude_seen else None
