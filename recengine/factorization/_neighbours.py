@@ -60,7 +60,7 @@ def nearest(
     Notes
     -----
     Σ n²/2 products over the columns' n entries, added in float64 in the order of the columns. 24
-    bytes an entry (twice that while they are laid out), and 8 n_rows neighbours for each thread,
+    bytes an entry (100 while they are laid out), and 8 n_rows neighbours for each thread,
     of which there are fewer where that would exceed 1 GiB.
     """
     from recengine.factorization import _neighbour_heaps

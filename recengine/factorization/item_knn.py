@@ -56,10 +56,10 @@ class ItemKNN:
     Notes
     -----
     Cost of `fit`: Σ n²/2 products over the users' n items. Memory: 24 bytes an entry of the matrix
-    (twice that at first), 8 n_items neighbours a thread, at most 1 GiB of those. Similarities are
-    float64 sums rounded once to float32, the same bits at any `num_threads`. A fitted model is
-    immutable and may be used from any number of threads; it keeps the matrix. Checked against a
-    dense float64 NumPy oracle.
+    (100 while they are laid out), 8 n_items neighbours a thread, with fewer threads where those
+    would exceed 1 GiB. Similarities are float64 sums rounded once to float32, the same bits at any
+    `num_threads`. A fitted model is immutable and may be used from any number of threads; it keeps
+    the matrix. Checked against a dense float64 NumPy oracle.
 
     References
     ----------

@@ -60,10 +60,11 @@ class UserKNN:
     Notes
     -----
     Cost of `fit`: Σ n²/2 products over the items' n users, which one very popular item can rule.
-    Memory: 24 bytes an entry of the matrix (twice that at first), 8 n_users neighbours a thread, at
-    most 1 GiB of those. Similarities are float64 sums rounded once to float32, the same bits at any
-    `num_threads`. A fitted model is immutable and may be used from any number of threads; it keeps
-    the matrix and its transposed. Checked against a dense float64 NumPy oracle.
+    Memory: 24 bytes an entry of the matrix (100 while they are laid out), 8 n_users neighbours a
+    thread, with fewer threads where those would exceed 1 GiB. Similarities are float64 sums rounded
+    once to float32, the same bits at any `num_threads`. A fitted model is immutable and may be used
+    from any number of threads; it keeps the matrix and its transposed. Checked against a dense
+    float64 NumPy oracle.
 
     References
     ----------
