@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from recengine._validation import as_count, as_real
+from recengine._validation import as_real
 from recengine.data import Interactions
 from recengine.engine import bundle
 from recengine.engine.attributes import read_columns
@@ -19,7 +19,7 @@ from recengine.engine.build import first_state
 from recengine.engine.contents import Contents
 from recengine.engine.encoder import Encoder
 from recengine.engine.identity import as_id_list
-from recengine.engine.publish import Pending, published, refuse_unlearnable, solved
+from recengine.engine.publications import Publications
 from recengine.engine.ranker import Ranker
 from recengine.engine.requests import Requests
 from recengine.engine.sources import FactorModel
@@ -30,7 +30,7 @@ _LEAST, _MOST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(n
 _engines: weakref.WeakSet[Engine]
 
 
-class Engine(Requests, Contents):
+class Engine(Requests, Contents, Publications):
     """Recommend, rank, search and learn from events; made by `build` or `load`.
 
     Notes
@@ -61,14 +61,10 @@ class Engine(Requests, Contents):
         origin: tuple[Path, str] | None = None,
         publish_every: int | None = None,
     ) -> None:
-        self._every = publish_every
-        if publish_every is not None:
-            self._every = as_count("publish_every", publish_every, minimum=1)
-            refuse_unlearnable("publish_every", state.model)
         self._state = state
         self._saved = None if origin is None else (state, *origin)
-        self._pending, self._learns = Pending(), hasattr(state.model, "partial_fit_items")
-        self._writer, self._publishing = threading.Lock(), threading.Lock()
+        self._writer = threading.Lock()
+        self._begin_publications(publish_every)
         _engines.add(self)
 
     @classmethod
@@ -170,61 +166,9 @@ class Engine(Requests, Contents):
             state = self._state
             ordinal, user = state.catalogue.ordinal("item_id", item_id), state.user(user_id)
             self._state = observed(state, user, ordinal, strength)
-            if self._learns:
-                self._pending.add(user, ordinal)
-            is_due = self._every is not None and self._pending.n_events >= self._every
-        if is_due and self._publishing.acquire(blocking=False):  # or another thread is at it
-            try:
-                self._publish()
-            finally:
-                self._publishing.release()
-
-    def publish_items(self) -> int:
-        """Solve anew the factors of all items that were observed, and publish them at once.
-
-        Each item that an event touched since the last publication, and each new one that anybody
-        has, gets the factors that `ALS.fit` would solve for it against the users' factors of now;
-        then the users of those events are solved against the new items. A new item is from now on
-        found by its factors, as the items of the build are.
-
-        Returns
-        -------
-        int
-            Items that were solved.
-
-        Raises
-        ------
-        ValueError
-            The engine has no model that solves items anew, or a system cannot be solved; nothing
-            has changed then.
-
-        Notes
-        -----
-        Requests see the items all old or all new and never wait; events wait only while the state
-        is replaced. O(all events) to find who had the items, for an item of n users
-        O(n factors² + factors³) split over the model's `num_threads`, and a copy of the item and
-        the user factors. Imports SciPy. Events of before a `save` are not solved again after
-        `load`, but for items that have no factors yet.
-        """
-        refuse_unlearnable("publish_items", self._state.model)
-        with self._publishing:
-            return self._publish()
-
-    def _publish(self) -> int:
-        with self._writer:
-            state, pending = self._state, self._pending
-            self._pending = Pending()
-        try:
-            made = solved(state, pending)
-            if made is None:
-                return 0
-            with self._writer:
-                self._state = published(self._state, made)
-        except BaseException:
-            with self._writer:
-                self._pending = pending.joined(self._pending)
-            raise
-        return len(made.items)
+            is_due = self._note(user, ordinal)
+        if is_due:
+            self._publish_unless_busy()
 
     def add_items(
         self,
