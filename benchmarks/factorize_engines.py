@@ -17,8 +17,6 @@ import numpy as np
 
 import recengine as rec
 
-OURS = "recengine"
-
 
 @dataclass(frozen=True)
 class Problem:

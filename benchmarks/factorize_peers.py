@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from factorize_engines import OURS, Peer, Problem, Yardstick, ours
+from factorize_engines import Peer, Problem, Yardstick, ours
+from factorize_page import OURS
 from scipy.sparse import csr_matrix
 
 import recengine as rec

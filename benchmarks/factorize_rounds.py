@@ -12,7 +12,8 @@ from typing import Any
 import machine
 import numpy as np
 from factorize_data import load
-from factorize_engines import OURS, Problem, Yardstick
+from factorize_engines import Problem, Yardstick
+from factorize_page import OURS
 from factorize_peers import CORE, SOLVERS, WORKER, Remote, make, own_environment
 from search_figures import summary
 from search_peers import wants_other_core

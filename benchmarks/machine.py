@@ -15,6 +15,7 @@ PACKAGES = (
     "onnxruntime",
     "onnxruntime-gpu",
     "implicit",
+    "irspack",
     "faiss-cpu",
     "usearch",
     "torch",

@@ -32,14 +32,14 @@ def weighed(matrix: Any, weights: str) -> Any:
 
 
 class Ours:
-    """recengine's ALS, whatever its objective."""
+    """A model of recengine that has factors: `kind` is the name of its class, ALS or BPR."""
 
     def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
         settings = dict(settings)
-        self._weights = settings.pop("weights", "rating")
+        kind, self._weights = settings.pop("kind", "ALS"), settings.pop("weights", "rating")
         matrix = weighed(train.to_csr(), self._weights)
-        self.model = rec.ALS(random_state=seed, **settings).fit(matrix)
-        self.loss = self.model.loss(matrix)
+        self.model = getattr(rec, kind)(random_state=seed, **settings).fit(matrix)
+        self.loss = self.model.loss(matrix) if kind == "ALS" else None
 
     def known(self, rows: Any) -> Any:
         return self.model.user_factors_[rows] @ self.model.item_factors_.T
@@ -49,6 +49,37 @@ class Ours:
         bounds = zip(given.indptr[:-1], given.indptr[1:], strict=True)
         users = [self.model.fold_in(given.indices[a:b], given.data[a:b]) for a, b in bounds]
         return np.array(users) @ self.model.item_factors_.T
+
+
+class OursByRow:
+    """A model of recengine that answers to rows: `kind` is EASE, ItemKNN or UserKNN."""
+
+    loss = None
+
+    def __init__(self, train: rec.Interactions, seed: int, settings: dict[str, Any]) -> None:
+        settings = dict(settings)
+        kind, self._weights = settings.pop("kind"), settings.pop("weights")
+        self._matrix = weighed(train.to_csr(), self._weights)
+        self.model = getattr(rec, kind)(**settings).fit(self._matrix)
+
+    def known(self, rows: Any) -> Any:
+        n_users, n_items = len(rows), self._matrix.shape[1]
+        found = [self.model.recommend(int(row), k=n_items) for row in rows]
+        return _by_column(found, (n_users, n_items))
+
+    def fold_in(self, given: Any) -> Any:
+        given = weighed(given, self._weights)
+        rows = [given[[row]] for row in range(given.shape[0])]
+        found = [self.model.recommend_for(r, k=r.shape[1], exclude_seen=False) for r in rows]
+        return _by_column(found, given.shape)
+
+
+def _by_column(found: list[rec.TopK], shape: tuple[int, int]) -> Any:
+    """Return what is ranked as scores (n, n_items)."""
+    scores = np.empty(shape, np.float32)
+    for row, one in zip(scores, found, strict=True):
+        row[one.ids] = one.scores
+    return scores
 
 
 class Popularity:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from quality_models import HAS_TORCH, Content, Ours, Popularity, Sequence
+from quality_models import HAS_TORCH, Content, Ours, OursByRow, Popularity, Sequence
 from quality_peers import Implicit, ImplicitBPR, ImplicitNeighbours, Irspack
 from quality_splits import known_users
 
@@ -48,6 +48,7 @@ SPACES: dict[str, dict[str, tuple[Any, ...]]] = {
         "b": ("uniform", 0.0, 1.0),
         "weights": WEIGHTS,
     },
+    "knn": {"k": ("int", 3, 300), "shrinkage": ("log", 0.1, 300.0), "weights": WEIGHTS},
     "shrunk": {
         "top_k": ("int", 3, 300),
         "shrinkage": ("log", 0.1, 300.0),
@@ -95,6 +96,11 @@ IRSPACK_IALS = {
 }
 
 
+def _neighbours(kind: str, similarity: str, space: str) -> Kind:
+    fixed = {"kind": kind, "similarity": similarity}
+    return Kind("recengine", OursByRow, space, fixed, {"k": "neighbours"}, draws=False)
+
+
 def _irspack(kind: str, space: str, **named: str) -> Kind:
     return Kind("irspack", Irspack, space, {"kind": kind}, named, draws=False)
 
@@ -102,6 +108,14 @@ def _irspack(kind: str, space: str, **named: str) -> Kind:
 MODELS: dict[str, Kind] = {
     "ALS": Kind("recengine", Ours, "als"),
     "ALS ials": Kind("recengine", Ours, "ials", {"objective": "ials"}),
+    "BPR": Kind("recengine", Ours, "bpr", {"kind": "BPR"}),
+    "EASE": Kind("recengine", OursByRow, "ease", {"kind": "EASE"}, draws=False),
+    "ItemKNN cosine": _neighbours("ItemKNN", "cosine", "knn"),
+    "ItemKNN tfidf": _neighbours("ItemKNN", "tfidf", "knn"),
+    "ItemKNN bm25": _neighbours("ItemKNN", "bm25", "bm25"),
+    "UserKNN cosine": _neighbours("UserKNN", "cosine", "knn"),
+    "UserKNN tfidf": _neighbours("UserKNN", "tfidf", "knn"),
+    "UserKNN bm25": _neighbours("UserKNN", "bm25", "bm25"),
     "implicit ALS": Kind("implicit", Implicit, "als"),
     "implicit BPR": Kind("implicit", ImplicitBPR, "bpr"),
     "implicit cosine": Kind(
@@ -132,6 +146,11 @@ MODELS: dict[str, Kind] = {
     "irspack RP3beta": _irspack("RP3betaRecommender", "rp3beta"),
     "content": Kind("recengine", Content, draws=False),
     "popularity": Kind("recengine", Popularity, draws=False),
+}
+MODELS = {  # without what this version of recengine does not have yet
+    name: kind
+    for name, kind in MODELS.items()
+    if hasattr(rec, kind.fixed.get("kind", "ALS")) or kind.library != "recengine"
 }
 TRAINED = {"GRU": "gru", "LSTM": "lstm", "SASRec": "sasrec"}
 if HAS_TORCH:

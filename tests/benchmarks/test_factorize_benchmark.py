@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 from importlib.util import find_spec
@@ -31,8 +32,12 @@ def peers():
 @pytest.mark.parametrize(
     ("objective", "threads", "memory"), [("implicit", 1, "none"), ("ials", 2, "ours")]
 )
-def test_a_case_holds_beside_the_peers(objective, threads, memory, tmp_path):
+def test_a_case_holds_beside_the_peers(objective, threads, memory, tmp_path, monkeypatch):
     import factorize
+    import factorize_rounds
+
+    few = {("implicit", "implicit"): ("cholesky",), ("implicit", "irspack"): ("cholesky", "cg")}
+    monkeypatch.setattr(factorize_rounds, "SOLVERS", factorize_rounds.SOLVERS | few)
 
     path = tmp_path / "case.json"
     arguments = ["--dataset", TINY, "--factors", "8", "--epochs", "3"]
@@ -112,6 +117,7 @@ def test_wrong_options_are_refused(arguments, message, capsys):
 def row(library, solver, losses, **others):
     """Return a made-up row of two threads."""
     made = {"library": library, "solver": solver, "threads": 2, "losses": losses, "epoch_s": 1.0}
+    made["spread"] = 0.1
     return made | {"seconds": [1.0] * len(losses), "memory_bytes": 5, "memory_bound": 9} | others
 
 
@@ -146,3 +152,116 @@ def test_the_race_ends_where_the_peers_loss_is_reached():
     assert found["epoch_ratio"] == 2.0
     assert found["ratio"] == pytest.approx(3.2 / 1.2)
     assert beside(mine, peer | {"losses": [1.0]})["ratio"] is None
+
+
+def made_case():
+    """Return a made-up case of the table, two of our solvers beside one peer."""
+    from factorize_rounds import add_ratios, holds
+
+    rows = [
+        row("recengine", "cholesky", [3.0, 2.0], epoch_s=0.8),
+        row("recengine", "cg", [3.0, 2.2], epoch_s=0.4, seconds=[0.4, 0.4]),
+        row("irspack", "cg", [3.0, 2.2]),
+        row("recengine", "cholesky", [3.0], threads=1, epoch_s=1.6),
+        row("recengine", "cg", [3.0], threads=1, epoch_s=0.8),
+        row("irspack", "cg", [], threads=1, epoch_s=2.0),
+    ]
+    for one in rows:
+        one["blas"] = None
+    options = {"dataset": "ml-100k", "objective": "ials", "factors": 64, "threads": 2, "epochs": 2}
+    add_ratios(rows, argparse.Namespace(**options))
+    return {
+        "command": "python benchmarks/factorize.py",
+        "options": options,
+        "matrix": {"n_users": 900, "n_items": 1600, "entries": 100_000},
+        "machine": {
+            "cpu": "a CPU",
+            "cpus": 2,
+            "simd": "avx2",
+            "python": "3.11.7",
+            "versions": {"numpy": "2.0"},
+            "commit": "0123456789abcdef",
+        },
+        "results": rows,
+        "holds": holds(rows),
+    }
+
+
+def test_readme_has_a_row_for_each_engine_and_race():
+    import report
+
+    case = made_case()
+    lines = report.factorize({"cases": [case], "machine": case["machine"]})
+    table = [line for line in lines if line.startswith("| ials, 100 k, 64 |")]
+    assert table[0] == (
+        "| ials, 100 k, 64 | **recengine cg** | 0.400 | 10% | 0.800 | ×2.00 | 2.200000 | 0.8 | 0 |"
+    )
+    assert len(table) == 4, "three engines and one race"
+    assert table[-1] == "| ials, 100 k, 64 | irspack cg | 2.0 | cg, 2 epochs | 0.8 | ×2.50 |"
+    worse = copy.deepcopy(case)
+    for one in worse["results"][:2]:
+        one["beside"]["irspack cg"]["ratio"] = None
+    lines = report.factorize({"cases": [worse], "machine": case["machine"]})
+    assert any("none within its epochs" in line for line in lines)
+
+
+def test_the_screen_shows_a_case():
+    from io import StringIO
+
+    from factorize_page import draw
+    from rich.console import Console
+
+    console = Console(file=StringIO(), width=200)
+    draw(made_case(), console)
+    shown = console.file.getvalue()
+    for text in (
+        "recengine cg",
+        "×2.00",
+        "ml-100k 900 × 1,600",
+        "not reached",
+        "losses_fall: True",
+    ):
+        assert (text in shown) is (text != "not reached"), text
+
+
+def test_the_plot_is_drawn_again_to_the_same_bytes(tmp_path):
+    pytest.importorskip("matplotlib", reason="the plot needs matplotlib, of the extra bench")
+    import factorize_plot
+
+    report = {"machine": {"cpu": "a CPU"}, "cases": [made_case()] * 3}
+    for name in ("a.png", "b.png"):
+        factorize_plot.draw(report, tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+def test_every_case_of_the_table_is_a_command_line_that_factorize_accepts(capsys):
+    import factorize
+    import factorize_table
+
+    for arguments in ([], ["--quick", "--out", "elsewhere"]):
+        lines = factorize_table.lines(factorize_table.parse(arguments))
+        assert len(set(lines)) == len(lines) == 6
+        for line in lines:
+            factorize.parse(line.split())
+    with pytest.raises(SystemExit, match="2"):
+        factorize_table.parse(["--quick"])
+    assert "choose --out FOLDER" in capsys.readouterr().err
+
+
+def test_one_case_of_the_table_can_be_made_anew(tmp_path, monkeypatch):
+    import factorize_table
+
+    asked = []
+
+    def run(line):
+        asked.append(line)
+        return made_case() | {"command": f"python benchmarks/factorize.py {line}"}
+
+    monkeypatch.setattr(factorize_table, "run", run)
+    assert factorize_table.main(["--out", str(tmp_path), "--no-plot"]) == 0
+    assert len(asked) == 6
+    few = ["--out", str(tmp_path), "--no-plot", "--epochs", "3", "--only", "ml-100k"]
+    assert factorize_table.main(few) == 0
+    cases = json.loads((tmp_path / "factorize.json").read_text())["cases"]
+    assert len(cases) == 6
+    assert sum("--epochs 3" in case["command"] for case in cases) == len(asked) - 6 == 2
