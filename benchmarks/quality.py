@@ -31,6 +31,7 @@ from typing import Any
 import machine
 from quality_figures import beside_best_peer, draw, figures, kept_rows, parity, verdict
 from quality_models import content_vectors
+from quality_ratings import folds
 from quality_search import MODELS, TRAINED, tune
 from quality_splits import N_GIVEN, cold_split, cold_users, known_users
 from rich.console import Console
@@ -154,6 +155,7 @@ def report(
             scenario: beside_best_peer(models, tuned["last" if scenario == "last" else "time"])
             for scenario, models in found.items()
         },
+        "sgd": folds(data.interactions),
         "holds": holds,
         "machine": machine.describe(),
     }
@@ -175,7 +177,12 @@ def main(arguments: list[str]) -> int:
                 "{ours} (chosen on validation) − {peer} (best peer here): {difference:+.4f} "
                 "({low:+.4f} … {high:+.4f})".format_map(best)
             )
-    held = found["holds"]
+    held, ratings = found["holds"], found["sgd"]
+    console.print(
+        f"SGD, RMSE of {ratings['folds']} random folds: {ratings['rmse']:.4f} "
+        f"({', '.join(f'{value:.4f}' for value in ratings['by_fold'])}); biases alone "
+        f"{ratings['biases']:.4f}"
+    )
     console.print(
         f"ALS − implicit, same settings: {held['difference_to_implicit']:+.5f}, two standard "
         f"errors {held['two_standard_errors']:.5f}; holds: equal {held['equals_implicit']}, "

@@ -147,11 +147,6 @@ MODELS: dict[str, Kind] = {
     "content": Kind("recengine", Content, draws=False),
     "popularity": Kind("recengine", Popularity, draws=False),
 }
-MODELS = {  # without what this version of recengine does not have yet
-    name: kind
-    for name, kind in MODELS.items()
-    if hasattr(rec, kind.fixed.get("kind", "ALS")) or kind.library != "recengine"
-}
 TRAINED = {"GRU": "gru", "LSTM": "lstm", "SASRec": "sasrec"}
 if HAS_TORCH:
     MODELS |= {

@@ -202,3 +202,37 @@ def test_wrong_options_are_refused(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         quality.parse(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_biases_are_shrunk_means_of_what_is_left():
+    from quality_ratings import by_biases
+    from scipy.sparse import csr_array
+
+    matrix = csr_array(np.array([[5.0, 0.0], [3.0, 1.0]]))
+    mean = 3.0
+    items = np.array([(2.0 + 0.0) / 27, -2.0 / 26])
+    users = np.array([(2.0 - items[0]) / 11, (0.0 - items[0] - 2.0 - items[1]) / 12])
+    found = by_biases(matrix, np.array([0, 1, 0]), np.array([0, 1, 1]))
+    assert found == pytest.approx([mean + users[u] + items[i] for u, i in ((0, 0), (1, 1), (0, 1))])
+
+
+def test_ratings_of_every_fold_are_predicted(events):
+    from quality_ratings import folds
+
+    found = folds(events)
+    assert found["rmse"] == pytest.approx(np.mean(found["by_fold"]))
+    deviation = np.std(events.to_csr().data)
+    assert 0.5 * deviation < found["rmse"] < 1.5 * deviation
+    assert found == folds(events)
+
+
+@pytest.mark.parametrize("name", ["EASE", "ItemKNN cosine", "ItemKNN bm25"])
+def test_our_models_of_items_score_new_users_like_known_ones(name, events):
+    from quality_search import MODELS, configurations
+
+    kind = MODELS[name]
+    model = kind.make(events, 0, kind.settings(configurations(kind.space, 1)[0]))
+    known, new = model.known(np.arange(6)), model.fold_in(events.to_csr()[:6])
+    assert known.shape == (6, events.n_items)
+    assert (known == new).all()
+    assert known.max() > 0
