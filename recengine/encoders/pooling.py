@@ -39,7 +39,8 @@ def pool(hidden: NDArray[Any], lengths: Int64Array, pooling: str) -> Float32Arra
         means: Float32Array = token_means(np.ascontiguousarray(hidden, np.float32), lengths)
         return means
     places = 0 if pooling == "cls" else lengths - 1
-    return hidden[np.arange(len(lengths)), places].astype(np.float32)
+    taken: Float32Array = hidden[np.arange(len(lengths)), places].astype(np.float32)
+    return taken
 
 
 def normalized(vectors: Float32Array) -> Float32Array:

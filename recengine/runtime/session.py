@@ -6,10 +6,11 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ from recengine.runtime.placed import Placed
 from recengine.runtime.placement import Placement, placement_of
 from recengine.runtime.ports import Port, check_placed, described_ports, fitted
 
+T = TypeVar("T")
 # What onnxruntime raises for arrays that do not fit the graph or each other.
 _REFUSALS = ("InvalidArgument", "Fail", "RuntimeException")
 
@@ -175,11 +177,7 @@ class Session:
         calls, n_runs = self._here(), 0
         for feeds in requests:
             arrays = self._checked_arrays(feeds)
-            try:
-                calls.warm(arrays)
-            except Exception as error:  # onnxruntime's exceptions have no common root
-                self._name(error, arrays)
-                raise
+            self._naming(arrays, partial(calls.warm, arrays))
             n_runs += 1
         if not n_runs:
             raise ValueError("requests must not be empty")
@@ -215,15 +213,11 @@ class Session:
         if timeout is not None:
             timeout = as_real("timeout", timeout, minimum=0.0, exclusive=True)
         calls = self._here()
-        placed = any(isinstance(given, Placed) for given in feeds.values())
-        arrays = self._checked(feeds) if placed else self._checked_arrays(feeds)
-        try:
-            if placed:
-                return calls.run_placed(arrays, self.device, timeout)
-            return calls.run(arrays, timeout)
-        except Exception as error:  # onnxruntime's exceptions have no common root
-            self._name(error, arrays)
-            raise
+        if any(isinstance(given, Placed) for given in feeds.values()):
+            mixed = self._checked(feeds)
+            return self._naming(mixed, partial(calls.run_placed, mixed, self.device, timeout))
+        arrays = self._checked_arrays(feeds)
+        return self._naming(arrays, partial(calls.run, arrays, timeout))
 
     def place(self, array: Any) -> Placed:
         """Lay an array where this session runs, for `feeds` of many runs.
@@ -252,9 +246,13 @@ class Session:
         kind, index = ("cpu", 0) if self.device == "cpu" else parse_device(self.device)
         return Placed(calls.ort, array, (kind, index), self.device)
 
-    def _name(self, error: Exception, arrays: Mapping[str, NDArray[Any] | Placed]) -> None:
-        """Turn onnxruntime's refusal of arrays into a ValueError that names their shapes."""
-        if type(error).__name__ in _REFUSALS:
+    def _naming(self, arrays: Mapping[str, NDArray[Any] | Placed], call: Callable[[], T]) -> T:
+        """Call, turning onnxruntime's refusal of arrays into a ValueError naming their shapes."""
+        try:
+            return call()
+        except Exception as error:  # its exceptions have no common root
+            if type(error).__name__ not in _REFUSALS:
+                raise
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ValueError(
                 f"{self.path.name} cannot run on {shapes}: {str(error).strip()}"
