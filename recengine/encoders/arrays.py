@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from recengine._types import Float32Array
 from recengine._validation import as_count, check_finite
+from recengine.encoders.encoder import OnGraph
 from recengine.encoders.rows import RowGraph
 from recengine.encoders.running import Countdown
 from recengine.runtime import Port, open_session
 
 
-class OnnxEncoder:
+class OnnxEncoder(OnGraph):
     """A graph from named arrays to vectors: a tower, an image or audio encoder, a projection.
 
     Parameters
@@ -78,16 +79,6 @@ class OnnxEncoder:
     def outputs(self) -> tuple[Port, ...]:
         """What the graph gives; `output` alone, where one was asked for."""
         return self._session.outputs
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._session.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._session.reason
 
     @property
     def digest(self) -> str:
@@ -154,11 +145,6 @@ class OnnxEncoder:
         batch_size = as_count("batch_size", batch_size, minimum=1)
         vectors = self._graph.vectors(arrays, batch_size, Countdown(timeout), shown=progress)
         return check_finite(f"the output of {self._session.path.name}", vectors)
-
-    @property
-    def ready(self) -> bool:
-        """Whether `warm_up` has been done in this process."""
-        return self._session.ready
 
     def warm_up(self, requests: Iterable[Mapping[str, Any]]) -> None:
         """Run requests and drop their results, so that later ones of their shapes do not stall.

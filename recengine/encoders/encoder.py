@@ -1,4 +1,4 @@
-"""`GraphEncoder`: where an encoder runs, when it is ready, and how it is found again."""
+"""Where an encoder or a ranker runs, when it is ready, and how it is found again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,49 @@ from recengine.encoders.running import Running
 from recengine.runtime import Session
 
 
-class GraphEncoder:
+class OnGraph:
+    """Where a graph runs and whether it is ready: for all that hold a session."""
+
+    _session: Session
+
+    @property
+    def device(self) -> str:
+        """Where it runs: "cpu" or "cuda:N"."""
+        return self._session.device
+
+    @property
+    def reason(self) -> str:
+        """Why it runs there."""
+        return self._session.reason
+
+    @property
+    def ready(self) -> bool:
+        """Whether `warm_up` has been done in this process."""
+        return self._session.ready
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self._session.path)!r}, device={self.device!r})"
+
+
+class Referred(OnGraph):
+    """What is found again by paths, digests and options."""
+
+    _reference: Reference
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that makes its answers: files, ids and options."""
+        return self._reference.digest
+
+    def reference(self) -> dict[str, Any]:
+        """Return what finds this again, as JSON values: paths, digests and options.
+
+        Device, threads and runtime are not in it: they belong to the machine.
+        """
+        return self._reference.to_json()
+
+
+class GraphEncoder(Referred):
     """What encoders of texts, images and sounds have in common; made by them alone.
 
     A kind opens its graph in `_set_up`, which sets `_session` (of the graph that makes the
@@ -18,9 +60,7 @@ class GraphEncoder:
     """
 
     _reference_type: ClassVar[type[Reference]]
-    _session: Session
     _dim: int
-    _reference: Reference
     _running: Running
 
     @classmethod
@@ -41,33 +81,6 @@ class GraphEncoder:
     def dim(self) -> int:
         """Length of a vector."""
         return self._dim
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._session.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._session.reason
-
-    @property
-    def ready(self) -> bool:
-        """Whether `warm_up` has been done in this process."""
-        return self._session.ready
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything that makes the vectors: the files and the options."""
-        return self._reference.digest
-
-    def reference(self) -> dict[str, Any]:
-        """Return what finds this encoder again, as JSON values: paths, digests and options.
-
-        Device, threads and runtime are not in it: they belong to the machine that runs the encoder.
-        """
-        return self._reference.to_json()
 
     @classmethod
     def from_reference(
@@ -107,5 +120,4 @@ class GraphEncoder:
         return type(self).from_reference, (self.reference(), device, num_threads, runtime)
 
     def __repr__(self) -> str:
-        path = str(self._session.path)
-        return f"{type(self).__name__}({path!r}, device={self.device!r}, dim={self.dim})"
+        return f"{super().__repr__()[:-1]}, dim={self.dim})"

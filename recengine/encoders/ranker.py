@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recengine._types import PADDING_ID, Float32Array, Int64Array, TopK
 from recengine._validation import as_count, as_ids, as_vector, check_finite
+from recengine.encoders.encoder import Referred
 from recengine.encoders.ranker_columns import Given, features_of, n_candidates
 from recengine.encoders.ranker_options import RankerOptions, RankerReference
 from recengine.encoders.ranker_pairs import Pairs
@@ -23,7 +24,7 @@ MOST_ROWS = 1024  # of a batch without texts
 WARM_ROWS = (1000, 200, 100, 1)  # candidates that warm-up scores
 
 
-class OnnxRanker:
+class OnnxRanker(Referred):
     """Score the candidates of one request: a cross-encoder, or a graph over columns.
 
     Parameters
@@ -80,6 +81,8 @@ class OnnxRanker:
     >>> ranker = OnnxRanker("ctr.onnx", vocabularies={"item.genre": genres})  # doctest: +SKIP
     >>> ranker.rank(ids, 10, items={"genre": of_items}, user={"age": 31})  # doctest: +SKIP
     """
+
+    _reference: RankerReference
 
     def __init__(
         self,
@@ -165,21 +168,6 @@ class OnnxRanker:
     def options(self) -> RankerOptions:
         """What, beside the files, makes its scores."""
         return self._options
-
-    @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._session.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._session.reason
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over everything that makes the scores: files and options."""
-        return self._reference.digest
 
     def score(
         self,
@@ -276,11 +264,6 @@ class OnnxRanker:
         ranked[: len(order)] = names[order]
         return TopK(ranked, best, ordinals=places)
 
-    @property
-    def ready(self) -> bool:
-        """Whether `warm_up` has been done in this process."""
-        return self._session.ready
-
     def warm_up(self, requests: Iterable[Mapping[str, Any]] | None = None) -> None:
         """Run what requests will run, so that none of them waits for memory or a new shape.
 
@@ -371,13 +354,6 @@ class OnnxRanker:
         scores: Float32Array = flat[:n_rows].astype(np.float32)
         return scores
 
-    def reference(self) -> dict[str, Any]:
-        """Return what finds this ranker again, as JSON values: paths, digests and options.
-
-        Device and thread count are not in it: they belong to the machine that runs the ranker.
-        """
-        return self._reference.to_json()
-
     @classmethod
     def from_reference(
         cls,
@@ -417,9 +393,6 @@ class OnnxRanker:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return OnnxRanker.from_reference, (self.reference(), *self._running)
-
-    def __repr__(self) -> str:
-        return f"OnnxRanker({str(self._session.path)!r}, device={self.device!r})"
 
 
 def _taken(session: Session, output: str | None) -> int:

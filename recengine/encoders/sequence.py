@@ -13,6 +13,7 @@ from recengine._types import Float32Array, Int64Array
 from recengine._validation import as_count, check_finite
 from recengine.data import IdMap, ids_digest
 from recengine.encoders.batches import batches_of_like_length, most_texts
+from recengine.encoders.encoder import Referred
 from recengine.encoders.histories import Histories
 from recengine.encoders.pooling import normalized
 from recengine.encoders.progress import progress_bar
@@ -27,7 +28,7 @@ from recengine.encoders.sequence_options import (
 from recengine.runtime import Session
 
 
-class SequenceEncoder:
+class SequenceEncoder(Referred):
     """History of items to user vector, by a recurrent net or a Transformer alike.
 
     Parameters
@@ -90,6 +91,8 @@ class SequenceEncoder:
     from its path, and refused if its digest changed.
     """
 
+    _reference: SequenceReference
+
     def __init__(
         self,
         model: str | os.PathLike[str],
@@ -128,6 +131,7 @@ class SequenceEncoder:
     def _set_up(
         self, session: Session, options: SequenceOptions, items: IdMap | None, running: Running
     ) -> None:
+        self._session = session
         self._ladders = running.ladders(options.max_length)
         self._graph = SequenceGraph(session, options, self._ladders)
         self._options, self._running, self._items = options, running, items
@@ -148,16 +152,6 @@ class SequenceEncoder:
         return self._dim
 
     @property
-    def device(self) -> str:
-        """Where it runs: "cpu" or "cuda:N"."""
-        return self._graph.session.device
-
-    @property
-    def reason(self) -> str:
-        """Why it runs there."""
-        return self._graph.session.reason
-
-    @property
     def items(self) -> IdMap | None:
         """What histories are made of; None for item indices."""
         return self._items
@@ -166,11 +160,6 @@ class SequenceEncoder:
     def options(self) -> SequenceOptions:
         """Length, padding, inputs and output, as they were settled."""
         return self._options
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over all that makes the vectors: the graph, the options, the ids of items."""
-        return self._reference.digest
 
     def encode(
         self,
@@ -253,11 +242,6 @@ class SequenceEncoder:
         vector: Float32Array = self._finished(vectors)[0]
         return vector
 
-    @property
-    def ready(self) -> bool:
-        """Whether `warm_up` has been done in this process."""
-        return self._graph.session.ready
-
     def warm_up(self, histories: Iterable[Any] | None = None) -> None:
         """Run what requests will run, so that none of them waits for memory or a new shape.
 
@@ -273,7 +257,7 @@ class SequenceEncoder:
         else:
             windows = self._histories.windows(histories)
             batches = [[window] for window in windows if len(window)]
-        self._graph.session.warm_up(self._graph.feeds(batch) for batch in batches)
+        self._session.warm_up(self._graph.feeds(batch) for batch in batches)
 
     def _usual_shapes(self) -> list[tuple[int, int]]:
         length = self._options.max_length
@@ -285,15 +269,8 @@ class SequenceEncoder:
         return np.full(length, self._options.first_item)
 
     def _finished(self, vectors: Float32Array) -> Float32Array:
-        check_finite(f"the output of {self._graph.session.path.name}", vectors)
+        check_finite(f"the output of {self._session.path.name}", vectors)
         return normalized(vectors) if self._options.normalize else vectors
-
-    def reference(self) -> dict[str, Any]:
-        """Return what finds this encoder again, as JSON values: path, digests and options.
-
-        Of `items` only the digest is in it. Device and thread count belong to the machine.
-        """
-        return self._reference.to_json()
 
     @classmethod
     def from_reference(
@@ -310,7 +287,7 @@ class SequenceEncoder:
         Parameters
         ----------
         reference : mapping
-            From `reference`.
+            From `reference`; of `items` only the digest is in it.
         items : IdMap, optional
             The map it was made with, or one that extends it; None if it was made without.
         device, num_threads, runtime, buckets
@@ -345,8 +322,7 @@ class SequenceEncoder:
         return SequenceEncoder.from_reference, (self.reference(), self._items, *self._running)
 
     def __repr__(self) -> str:
-        path = str(self._graph.session.path)
-        return f"SequenceEncoder({path!r}, device={self.device!r}, dim={self.dim})"
+        return f"{super().__repr__()[:-1]}, dim={self.dim})"
 
 
 def _checked(items: Any) -> IdMap:

@@ -142,7 +142,8 @@ def _session(name: str, tower: Any) -> Session:
     if not isinstance(tower, Tower):
         kinds = "SequenceEncoder, OnnxEncoder or TextEncoder"
         raise TypeError(f"{name} must be a {kinds}, got {type(tower).__name__}")
-    return tower._session if isinstance(tower, OnnxEncoder) else tower._graph.session
+    session: Session = tower._session
+    return session
 
 
 def _says_so(user: Session, item: Session) -> bool:
