@@ -58,3 +58,20 @@ def test_request_out_of_time_is_ended(tmp_path: Path, on_error: Any) -> None:
     query = encoder.encode_query(SOUND)
     np.testing.assert_array_equal(encoder.encode_query(SOUND, timeout=60.0), query)
     np.testing.assert_array_equal(encoder.encode([SOUND], timeout=60.0)[0], query)
+
+
+@pytest.mark.gpu
+def test_cuda_encodes_sounds_as_the_cpu_does(speech_folder: Path, rng: np.random.Generator) -> None:
+    sounds = [(rng.uniform(-0.3, 0.3, n).astype(np.float32), 16_000) for n in (16_000, 40_000)]
+    on_cpu, on_gpu = (
+        AudioEncoder.open("speech-embedding", device, num_threads=1) for device in ("cpu", "cuda")
+    )
+    on_gpu.warm_up()
+    sessions = on_gpu._graph.model, on_gpu._graph.front_end
+    assert [session.device for session in sessions if session is not None] == ["cuda:0"] * 2
+    assert (on_gpu.ready, on_gpu.digest) == (True, on_cpu.digest)
+    expected = on_cpu.encode(sounds)
+    np.testing.assert_allclose(on_gpu.encode(sounds), expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(on_gpu.encode_query(sounds[0]), expected[0], rtol=0, atol=1e-3)
+    with pytest.raises(DeadlineError):
+        on_gpu.encode(sounds * 2000, timeout=0.05)

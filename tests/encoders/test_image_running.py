@@ -181,3 +181,20 @@ def test_long_run_is_ended_by_a_deadline(lite0_folder: Path, rng: np.random.Gene
     with pytest.raises(DeadlineError, match=r"timeout of 0\.2 s ran out"):
         encoder.encode(images, timeout=0.2)
     assert encoder.encode_query(images[0]).shape == (1280,)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("cuda_graph", [False, True])
+def test_cuda_encodes_images_as_the_cpu_does(
+    lite0_folder: Path, rng: np.random.Generator, cuda_graph: bool
+) -> None:
+    images = rng.integers(0, 256, (5, 224, 224, 3), dtype=np.uint8)
+    on_cpu = ImageEncoder.open("efficientnet-lite0", num_threads=1)
+    on_gpu = ImageEncoder.open("efficientnet-lite0", "cuda", runtime={"cuda_graph": cuda_graph})
+    on_gpu.warm_up()
+    assert (on_gpu.device, on_gpu.ready, on_gpu.digest) == ("cuda:0", True, on_cpu.digest)
+    expected = on_cpu.encode(images)
+    np.testing.assert_allclose(on_gpu.encode(images), expected, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(on_gpu.encode_query(images[0]), expected[0], rtol=0, atol=1e-3)
+    with pytest.raises(DeadlineError):
+        on_gpu.encode(np.broadcast_to(images[:1], (4000, 224, 224, 3)), timeout=0.05)
