@@ -23,8 +23,8 @@ def compress(
         ),
     ],
     method: Annotated[
-        str, typer.Option(help="dynamic-int8, static-int8, float16 or pruned.")
-    ] = "dynamic-int8",
+        str, typer.Option(help="row-int8, dynamic-int8, static-int8, float16 or pruned.")
+    ] = "row-int8",
     max_loss: Annotated[
         float,
         typer.Option(min=0, max=1, help="The share of nearest neighbours that may be lost."),

@@ -73,7 +73,7 @@ def compress(
     model: str | os.PathLike[str],
     out: str | os.PathLike[str],
     samples: Sequence[str] | Mapping[str, Any] | Any,
-    method: str = "dynamic-int8",
+    method: str = "row-int8",
     *,
     tokenizer: str | os.PathLike[str] | None = None,
     max_loss: float = 0.1,
@@ -92,10 +92,12 @@ def compress(
     samples : sequence of str, mapping of str to array, or array
         What users send: texts, with a `tokenizer`; else rows of the graph's inputs. Every other
         one calibrates (static-int8 alone needs that), the rest measure.
-    method : {"dynamic-int8", "static-int8", "float16", "pruned"}
-        int8 weights with scales of the activations taken at run time (for transformers) or from
-        the samples (for convolutions too); float16 weights and arithmetic (for a GPU: a CPU
-        computes it in float32, after casts); or the smallest weights set to 0.
+    method : {"row-int8", "dynamic-int8", "static-int8", "float16", "pruned"}
+        int8 weights, with scales of the activations taken at run time from each row (for
+        transformers; a vector depends on no batch mates) or from a whole run (as onnxruntime's own
+        tool does, LSTM too), or from the samples (for convolutions too); float16 weights and
+        arithmetic (for a GPU: a CPU computes it in float32, after casts); or the smallest weights
+        set to 0.
     tokenizer : path, optional
         ``tokenizer.json`` of a text model; what stands beside it about pooling, length and prompts
         is followed, as by `TextEncoder.open`.

@@ -235,9 +235,9 @@ class TextEncoder(GraphEncoder):
         padded tokens, none less than half as long as the longest. A vector may differ with its
         batch mates: by rounding in a float graph (1e-5 in our tests; int8 weights alone change
         nothing about that), by more under dynamic quantisation, which takes its scales from the
-        whole batch. MiniLM quantized so by onnxruntime has cosines of 0.97 to 1 to the text alone,
-        and no more texts a second in batches than one by one. One list encoded twice gives the
-        same bits, from any thread.
+        whole batch. MiniLM quantized so by onnxruntime has cosines of 0.97 to 1 to the text alone;
+        `compress` with "row-int8" makes one whose batches change no bit. One list encoded twice
+        gives the same bits, from any thread.
         """
         if batch_size is None:
             batch_size = 1 if self._graph.shares_scales else MOST_TEXTS

@@ -1,4 +1,4 @@
-"""Make a smaller graph of a graph: int8, float16 or pruned, by onnxruntime's own tools."""
+"""Make a smaller graph of a graph: int8, float16 or pruned."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from recengine._errors import BundleError
+from recengine.runtime._by_rows import ROWS, quantize_rows
 from recengine.runtime._create import CPU, new_session
 from recengine.runtime._wheel import SILENT, load_onnxruntime
 
-METHODS = ("dynamic-int8", "static-int8", "float16", "pruned")
+METHODS = ("row-int8", "dynamic-int8", "static-int8", "float16", "pruned")
 # What onnxruntime runs in int8 with scales taken at run time. Its convolutions of that kind are
 # slower than float ones, so graphs of convolutions are for static-int8.
 DYNAMIC = ("MatMul", "Gemm", "Gather", "Attention", "LSTM")
@@ -41,7 +42,7 @@ def shrink(
     ----------
     source, target : Path
         ONNX files; `target` lies in a folder of its own, which takes other files meanwhile.
-    method : {"dynamic-int8", "static-int8", "float16", "pruned"}
+    method : {"row-int8", "dynamic-int8", "static-int8", "float16", "pruned"}
     feeds : iterable of mappings
         What calibrates static-int8.
     sparsity : float
@@ -70,6 +71,8 @@ def shrink(
     try:
         if method == "pruned":
             changed = _prune(onnx, model, sparsity)
+        elif method == "row-int8":
+            changed = quantize_rows(onnx, model)
         elif method == "float16":
             model, changed = _as_float16(model)
         else:
@@ -78,7 +81,8 @@ def shrink(
     except Exception as error:  # onnxruntime's tools raise whatever their own code stumbles on
         raise ValueError(f"{source.name} cannot be made {method}: {error!r}") from error
     if not changed:
-        what = ", ".join(DYNAMIC) if method == "dynamic-int8" else "float32 weights"
+        kinds = {"row-int8": ROWS, "dynamic-int8": DYNAMIC}.get(method, ("float32 weights",))
+        what = ", ".join(kinds)
         raise ValueError(f"{source.name} cannot be made {method}: it has no {what} to change")
     onnx.save(model, target)
 
