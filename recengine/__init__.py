@@ -23,6 +23,7 @@ _EXPORTS = {
         "DeviceError",
         "FetchError",
         "ImageError",
+        "LogError",
         "LossError",
         "NotFittedError",
         "SoundError",
@@ -30,6 +31,7 @@ _EXPORTS = {
         "UnknownUserError",
         "DeadlineError",
     ),
+    "recengine.storage": ("EventLog",),
     "recengine.data": ("Interactions", "CleaningReport", "CleaningRules", "IdMap"),
     "recengine.encoders": (
         "AudioEncoder",

@@ -4,6 +4,7 @@ from recengine._errors import (
     DeviceError as DeviceError,
     FetchError as FetchError,
     ImageError as ImageError,
+    LogError as LogError,
     LossError as LossError,
     NotFittedError as NotFittedError,
     RecengineError as RecengineError,
@@ -68,5 +69,6 @@ from recengine.retrieval import (
     where as where,
 )
 from recengine.retrieval.device import DeviceIndex as DeviceIndex
+from recengine.storage import EventLog as EventLog
 
 __version__: str

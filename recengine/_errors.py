@@ -7,6 +7,7 @@
     ├── DeviceError(RuntimeError)      the device asked for is not the device that was given
     ├── FetchError(RuntimeError)       a named data set or model could not be obtained
     ├── ImageError(ValueError)         an image cannot be read
+    ├── LogError(ValueError)           an event log is damaged, or lacks what is asked for
     ├── LossError(ValueError)          a compressed model loses more than was allowed
     ├── NotFittedError(RuntimeError)   a model was asked before `fit`
     ├── SoundError(ValueError)         a sound is damaged, empty, silent or not finite
@@ -18,6 +19,8 @@ Wrong arguments are plain ``ValueError`` or ``TypeError`` and name argument, rul
 """
 
 from __future__ import annotations
+
+import os
 
 
 class RecengineError(Exception):
@@ -38,6 +41,29 @@ class FetchError(RecengineError, RuntimeError):
 
 class ImageError(RecengineError, ValueError):
     """An image cannot be read: damaged, too large, or no image at all."""
+
+
+class LogError(RecengineError, ValueError):
+    """An event log is damaged, or lacks what is asked for.
+
+    Parameters
+    ----------
+    message : str
+    path : path, optional
+        The file it is about.
+    offset : int, optional
+        The byte in that file where the first bad record begins.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        path: str | os.PathLike[str] | None = None,
+        offset: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.path = path
+        self.offset = offset
 
 
 class LossError(RecengineError, ValueError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from recengine._types import Float32Array, IdArray, Int64Array
+from recengine._types import PADDING_ID, Float32Array, IdArray, Int64Array, ItemId
 
 _MOST = 2**31 - 1  # what a C int holds
 MOST_PADDING = 2**20  # entries of an answer beyond the items there are
@@ -176,6 +176,25 @@ def _is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def as_id(name: str, value: Any, is_str: bool | None = None) -> ItemId:
+    """Return one id as int or str; of the kind the engine holds, where `is_str` says which."""
+    if isinstance(value, str):
+        if is_str is False:
+            raise TypeError(f"{name} must be an integer, as the engine's ids are, got {value!r}")
+        check_text(name, (value,))
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} must be an integer or a str, got {type(value).__name__}")
+    if is_str:
+        raise TypeError(f"{name} must be a str, as the engine's ids are, got {value!r}")
+    number = int(value)
+    if number == PADDING_ID:
+        raise ValueError(f"{name} must not be -1, the padding id")
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{name} must fit int64, got {number}")
+    return number
 
 
 def as_ids(name: str, value: Any, *, ordered: bool = True) -> IdArray:

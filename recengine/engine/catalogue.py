@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from recengine._errors import UnknownItemError
 from recengine._types import PADDING_ID, IdArray, Int64Array
+from recengine._validation import as_id
 from recengine.data import IdMap
 from recengine.engine.attributes import Columns, align, updated
-from recengine.engine.identity import as_id, as_id_list
+from recengine.engine.identity import as_id_list
 from recengine.retrieval import ItemColumns, as_predicate
 
 

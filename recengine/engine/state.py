@@ -9,10 +9,11 @@ import numpy as np
 
 from recengine._errors import UnknownUserError
 from recengine._types import Float32Array, ItemId
+from recengine._validation import as_id
 from recengine.engine.attributes import Columns, align
 from recengine.engine.catalogue import Catalogue
 from recengine.engine.encoder import EncoderSlot
-from recengine.engine.identity import as_id, as_id_list
+from recengine.engine.identity import as_id_list
 from recengine.engine.profiles import Profile, Profiles
 from recengine.engine.ranker import RankerSlot
 from recengine.engine.sources import (
