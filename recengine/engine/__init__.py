@@ -11,6 +11,8 @@ what the caller allows, denies or filters (`filters`); a ranker, if there is one
 what was found (`last_stage`); `answers` turns ordinals into the caller's ids, last of all.
 `request` carries deadline and trace through every stage. `profiles` keeps the histories of the
 build as one sparse matrix and what was observed since in small parts of which an event copies one.
+`changes` makes changes one after the other, behind an event log where there is one; `journal` says
+what the log holds and follows it after a restart.
 `bundle` writes all of it as one checked file of arrays (`recengine.storage`) and reads it back
 mapped. Nothing here imports Numba, SciPy, polars or onnxruntime to answer a request.
 """

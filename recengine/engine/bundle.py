@@ -44,6 +44,7 @@ KIND, SCHEMA = "engine", 1
 MODELS = ("ALS", "BPR")
 RANKER = {"class": str, "digest": str, "reference": dict | None}
 ENCODER = RANKER | {"dim": int}
+LOG = {"id": str, "sequence": int}
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -71,6 +72,7 @@ def save(path: str | os.PathLike[str], state: State) -> str:
         "encoder": state.encoder.reference,
         "ranker": state.ranker.reference,
         "model": None,
+        "log": {"id": state.log, "sequence": state.sequence} if state.log else None,
     }
     if state.content is not None:
         arrays["content"], meta["pooling"] = state.content.vectors, state.content.pooling
@@ -134,6 +136,9 @@ def _state(bundle: Bundle) -> State:
     if n_modelled != (0 if model is None else len(model.item_factors_)):
         raise ValueError(f"n_modelled is {n_modelled!r}")
     factors = None if model is None else _factors(model, len(users), len(items))
+    log = _reference("log", meta.get("log"), LOG) or {"id": "", "sequence": 0}
+    if log["sequence"] < 0:
+        raise ValueError(f"it holds {log['sequence']} records of its log")
     names = list(meta["weights"])
     expected = [MODEL] * (model is not None) + [CONTENT] * ("content" in arrays) + [POPULARITY]
     if names != expected:
@@ -159,6 +164,8 @@ def _state(bundle: Bundle) -> State:
         user_columns=_columns("user_columns", arrays, None),
         encoder=EncoderSlot(_reference("encoder", meta["encoder"], ENCODER)),
         ranker=RankerSlot(_reference("ranker", meta.get("ranker"), RANKER)),
+        log=log["id"],
+        sequence=log["sequence"],
     )
 
 

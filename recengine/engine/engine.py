@@ -5,32 +5,26 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from recengine._validation import as_real
 from recengine.data import Interactions
 from recengine.engine import bundle
-from recengine.engine.attributes import read_columns
 from recengine.engine.build import first_state
+from recengine.engine.changes import Changes
 from recengine.engine.contents import Contents
 from recengine.engine.encoder import Encoder
-from recengine.engine.identity import as_id_list
-from recengine.engine.publications import Publications
 from recengine.engine.ranker import Ranker
 from recengine.engine.requests import Requests
 from recengine.engine.sources import FactorModel
 from recengine.engine.state import State
-from recengine.engine.update import new_vectors, observed, with_items, without_items
+from recengine.storage import EventLog
 
-_LEAST, _MOST = float(np.finfo(np.float32).smallest_subnormal), float(np.finfo(np.float32).max)
 _engines: weakref.WeakSet[Engine]
 
 
-class Engine(Requests, Contents, Publications):
+class Engine(Requests, Contents, Changes):
     """Recommend, rank, search and learn from events; made by `build` or `load`.
 
     Notes
@@ -49,7 +43,13 @@ class Engine(Requests, Contents, Publications):
     when it began; `observe`, `add_items` and `remove_items` wait for each other, never for
     readers, and are seen by every request that begins after they returned. `publish_items` works
     beside all of them and changes the state at its end. A forked child has a copy of its own that
-    it may read and change.
+    it may read and change, or only read where the engine has a log.
+
+    With a log, a change is written to it before it is known, and one that has returned is not
+    lost: `load` with the log makes the same engine, bit by bit, from the last file and the changes
+    since, each applied once. What `publish_items` solved is kept by `save` alone; after a restart
+    the next publication solves those items again. One engine writes a log; its file names the log
+    and how far it got.
 
     An engine is pickled as the path and digest of its file, so that workers map one file: `save`
     it first, and again after a change.
@@ -61,9 +61,10 @@ class Engine(Requests, Contents, Publications):
         origin: tuple[Path, str] | None = None,
         publish_every: int | None = None,
     ) -> None:
-        self._state = state
+        self._state = self._latest = state
+        self._log: EventLog | None = None
         self._saved = None if origin is None else (state, *origin)
-        self._writer = threading.Lock()
+        self._writer, self._showing = threading.Lock(), threading.Lock()
         self._begin_publications(publish_every)
         _engines.add(self)
 
@@ -81,6 +82,8 @@ class Engine(Requests, Contents, Publications):
         ranker: Ranker | None = None,
         pooling: str = "mean",
         publish_every: int | None = None,
+        log: EventLog | None = None,
+        after: int | None = None,
     ) -> Engine:
         """Make an engine.
 
@@ -114,6 +117,12 @@ class Engine(Requests, Contents, Publications):
             (`recengine.interests`), whose best score counts, merged exactly.
         publish_every : int, optional
             Call `publish_items` after so many events, in the thread that observed the last one.
+        log : EventLog, optional
+            Where changes are written from now on; the caller closes it. Those that it holds
+            already are applied.
+        after : int, optional
+            The number of the last record of `log` that `inter` holds already; none of them when
+            omitted. Training on the events of a log needs it, or they count twice.
 
         Returns
         -------
@@ -123,126 +132,27 @@ class Engine(Requests, Contents, Publications):
         ------
         ValueError, TypeError
             Parts that do not fit together, wrong shapes or dtypes, negative weights.
+        LogError, UnknownItemError
+            As of `load`.
 
         Notes
         -----
         O(n_events + n_items dim). The factors and histories are shared with `model` and `inter`.
         """
         parts = inter, model, content, encoder, users, items, weights, ranker, pooling
-        return cls(first_state(*parts), publish_every=publish_every)
+        engine = cls(first_state(*parts), publish_every=publish_every)
+        engine._attach(log, after)
+        return engine
 
-    # --- changes --------------------------------------------------------------------------------
-
-    def observe(self, user_id: Any, item_id: Any, weight: float = 1.0) -> None:
-        """Learn that a user chose an item; the next request knows it.
-
-        The item counts as seen, the user's factors are solved anew from the whole history, and
-        the item's popularity grows if the user did not have it. An unknown user becomes known. The
-        item's factors learn of it by `publish_items`.
-
-        Parameters
-        ----------
-        user_id : int or str
-        item_id : int or str
-        weight : float
-            Strength, > 0; added to what the user already gave the item.
-
-        Raises
-        ------
-        UnknownItemError
-            The item is not in the catalogue: `add_items` first.
-        ValueError, TypeError
-            Wrong arguments; nothing has changed then.
-
-        Notes
-        -----
-        O(factors² n + factors³) for a history of n items, beside copies of the history, of
-        4,096 counts and of a 1,024th of the users observed so far.
-        """
-        strength = as_real("weight", weight, minimum=0, exclusive=True)
-        if not _LEAST <= strength <= _MOST:
-            raise ValueError(f"weight must fit float32, got {strength:g}")
-        with self._writer:
-            state = self._state
-            ordinal, user = state.catalogue.ordinal("item_id", item_id), state.user(user_id)
-            self._state = observed(state, user, ordinal, strength)
-            is_due = self._note(user, ordinal)
-        if is_due:
-            self._publish_unless_busy()
-
-    def add_items(
-        self,
-        ids: Any,
-        texts: Sequence[str] | None = None,
-        vectors: Any = None,
-        items: Any = None,
-    ) -> None:
-        """Add items, or replace the content and attributes of known ones.
-
-        A new item has no factors until it was observed and `publish_items` was called: `search` and
-        `similar_items` find it at once, `recommend` and `rank` only where content (or popularity)
-        has a weight above 0. A removed item that is added again has its old ordinal and factors.
-
-        Parameters
-        ----------
-        ids : array_like (n,), integers or str
-            Distinct.
-        texts : sequence of str (n,), optional
-            Encoded into content vectors by the engine's encoder.
-        vectors : array_like (n, dim), optional
-            Content vectors themselves. An engine with content needs texts or vectors, one
-            without content takes neither.
-        items : frame or mapping of columns, optional
-            Attributes with a column ``item_id``; what an added item lacks is missing (None, NaN).
-
-        Raises
-        ------
-        ValueError, TypeError
-            Wrong arguments; nothing has changed then.
-
-        Notes
-        -----
-        O(n_items dim): the indexes are copied. Add many at once.
-        """
-        state = self._state
-        names = as_id_list("ids", ids, state.catalogue.is_str)
-        if len(set(names.tolist())) != len(names):
-            raise ValueError("ids must not repeat an id")
-        columns = {} if items is None else read_columns("items", items, "item_id", names)
-        table = new_vectors(state, len(names), texts, vectors)
-        if not len(names):
-            return
-        with self._writer:
-            as_id_list("ids", names, self._state.catalogue.is_str)
-            self._state = with_items(self._state, names, table, columns)
-
-    def remove_items(self, ids: Any) -> None:
-        """Remove items: no answer that begins after this holds them.
-
-        Users who had them keep that as part of their taste.
-
-        Parameters
-        ----------
-        ids : array_like (n,)
-            Each in the catalogue; may repeat.
-
-        Raises
-        ------
-        UnknownItemError
-            An item is not in the catalogue; nothing has changed then.
-
-        Notes
-        -----
-        O(n_items).
-        """
-        with self._writer:
-            ordinals = self._state.catalogue.known_ordinals("ids", ids, ordered=False)
-            if len(ordinals):
-                self._state = without_items(self._state, np.unique(ordinals))
+    def _attach(self, log: EventLog | None, after: int | None) -> None:
+        if log is not None:
+            self._follow(log, after)
+        elif after is not None:
+            raise ValueError(f"after must be None without a log, got {after}")
 
     # --- files ----------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str]) -> int:
         """Write the engine to one file, complete or not at all.
 
         Everything is kept, what was observed too; encoder and ranker by reference (paths and
@@ -253,14 +163,23 @@ class Engine(Requests, Contents, Publications):
         ----------
         path : path-like
 
+        Returns
+        -------
+        int
+            The number of the last record of the log that the file holds; 0 without a log.
+            ``log.truncate(before=engine.save(path))`` lets go of what is no longer needed.
+
         Raises
         ------
         OSError
             From the system; the file at `path` is then as it was.
         """
         state = self._state
+        if self._log is not None:  # a file must not know more than the log
+            self._log.writer.flush(state.sequence)
         digest = bundle.save(path, state)
         self._saved = (state, Path(path).absolute(), digest)
+        return state.sequence
 
     @classmethod
     def load(
@@ -270,6 +189,8 @@ class Engine(Requests, Contents, Publications):
         ranker: Ranker | None = None,
         *,
         publish_every: int | None = None,
+        log: EventLog | None = None,
+        after: int | None = None,
     ) -> Engine:
         """Open a saved engine; its arrays stay in the file, mapped read-only.
 
@@ -283,27 +204,43 @@ class Engine(Requests, Contents, Publications):
             Likewise; when omitted the saved reference is opened by the first request.
         publish_every : int, optional
             As in `build`; it is not saved.
+        log : EventLog, optional
+            Where changes are written from now on; the caller closes it. Those since the file was
+            written are applied, each once.
+        after : int, optional
+            The number of the last record of `log` that the file holds; what the file says when
+            omitted (none where it was saved without a log).
 
         Returns
         -------
         Engine
-            Its answers have the bits of those of the engine that was saved.
+            Its answers have the bits of those of the engine that was saved, or with a log, of the
+            one that last wrote it.
 
         Raises
         ------
         BundleError
             The file is damaged, foreign or of another version. Nothing in it is ever executed.
         ValueError
-            `encoder` or `ranker` is another one than the saved.
+            `encoder` or `ranker` is another one than the saved, `log` another than the one the
+            file knows, or it ends before the file does.
+        LogError
+            The log is damaged, or was truncated beyond what the file holds.
+        UnknownItemError
+            An event of the log is about an item that neither the file nor a change in the log
+            knows: whoever wrote it was not this engine.
         FileNotFoundError
             There is no such file.
 
         Notes
         -----
-        Every byte is read once to verify its digest; neither Numba nor SciPy is imported.
+        Every byte is read once to verify its digest; neither Numba nor SciPy is imported. Events
+        of a log are applied in order, their users' factors solved once.
         """
         state, digest = bundle.load(path, encoder, ranker)
-        return cls(state, (Path(path).absolute(), digest), publish_every)
+        engine = cls(state, (Path(path).absolute(), digest), publish_every)
+        engine._attach(log, after)
+        return engine
 
     def __reduce__(self) -> tuple[Any, tuple[Path, str, int | None]]:
         if self._saved is None or self._saved[0] is not self._state:
@@ -325,7 +262,9 @@ _engines = weakref.WeakSet()
 def _renew_locks() -> None:
     """Give a forked child free locks: the thread that held one was left behind."""
     for engine in list(_engines):
-        engine._writer, engine._publishing = threading.Lock(), threading.Lock()
+        engine._writer, engine._showing = threading.Lock(), threading.Lock()
+        engine._publishing = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_renew_locks)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

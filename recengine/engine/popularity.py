@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,13 +60,17 @@ class Popularity:
             self._made.append(index)
         return self._made[0]
 
-    def counted(self, ordinal: int) -> Popularity:
-        """Return the popularity after one more user has the item."""
-        place, offset = divmod(ordinal, _CHUNK)
-        chunk = self.chunks[place].copy()
-        chunk[offset] += 1.0
-        chunks = (*self.chunks[:place], chunk, *self.chunks[place + 1 :])
-        return Popularity(chunks, self.n_items, self.removed)
+    def counted(self, ordinals: Iterable[int]) -> Popularity:
+        """Return the popularity after one more user has each of these; an item may repeat."""
+        chunks = list(self.chunks)
+        changed: set[int] = set()
+        for ordinal in ordinals:
+            place, offset = divmod(ordinal, _CHUNK)
+            if place not in changed:
+                chunks[place] = chunks[place].copy()
+                changed.add(place)
+            chunks[place][offset] += 1.0
+        return Popularity(tuple(chunks), self.n_items, self.removed)
 
     def resized(self, n_items: int, removed: Int64Array) -> Popularity:
         """Return the popularity of a catalogue that grew to `n_items` or lost `removed`."""

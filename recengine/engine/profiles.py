@@ -124,15 +124,11 @@ class Profiles:
         last = -1 if self.base.last is None else int(self.base.last[row])
         return Profile(seen, self.base.weights[start:end], factors, last)
 
-    def having(self, user_id: ItemId, profile: Profile) -> Profiles:
-        """Return the profiles with this user's replaced. O(users observed / `N_BUCKETS`)."""
-        place = hash(user_id) % N_BUCKETS
-        bucket = {**self.observed[place], user_id: profile}
-        observed = (*self.observed[:place], bucket, *self.observed[place + 1 :])
-        return replace(self, observed=observed)
-
     def having_all(self, changed: Mapping[ItemId, Profile]) -> Profiles:
-        """Return the profiles with those of some users replaced."""
+        """Return the profiles with those of some users replaced.
+
+        O(users observed / `N_BUCKETS`) for each.
+        """
         observed = list(self.observed)
         for user_id, profile in changed.items():
             place = hash(user_id) % N_BUCKETS

@@ -8,13 +8,17 @@ from recengine._types import ItemId
 from recengine._validation import as_count
 from recengine.engine.publish import Pending, published, refuse_unlearnable, solved
 from recengine.engine.state import State
+from recengine.storage import EventLog
 
 
 class Publications:
     """The half of an engine that publishes items."""
 
     _state: State
-    _writer: threading.Lock  # held while what is noted or the state is replaced
+    _latest: State  # with what is in the log, but not yet as safe as it promises
+    _log: EventLog | None
+    _writer: threading.Lock  # held while what is noted or the latest state is replaced
+    _showing: threading.Lock  # and this while the state is, by whoever
 
     def _begin_publications(self, every: int | None) -> None:
         if every is not None:
@@ -71,14 +75,18 @@ class Publications:
 
     def _publish(self) -> int:
         with self._writer:
-            state, pending = self._state, self._pending
+            state, pending = self._latest, self._pending
             self._pending = Pending()
         try:
             made = solved(state, pending)
             if made is None:
                 return 0
             with self._writer:
-                self._state = published(self._state, made)
+                after = published(self._latest, made)
+                if self._log is not None:
+                    self._log.writer.wait(after.sequence)
+                with self._showing:  # nobody who still waits for the log replaces it
+                    self._latest = self._state = after
         except BaseException:
             with self._writer:
                 self._pending = pending.joined(self._pending)

@@ -51,6 +51,10 @@ class State:
     factors : ModelSource or None
     model : FactorModel or None
         Folds histories in; its items are those of `factors`.
+    log : str
+        The id of the event log that this state followed; empty without one.
+    sequence : int
+        The number of that log's last record that is part of this state.
     """
 
     catalogue: Catalogue
@@ -62,6 +66,13 @@ class State:
     user_columns: Columns = field(default_factory=dict, repr=False)
     encoder: EncoderSlot = field(default_factory=EncoderSlot)
     ranker: RankerSlot = field(default_factory=RankerSlot)
+    log: str = ""
+    sequence: int = 0
+
+    @property
+    def position(self) -> tuple[str, int]:
+        """Which log this state followed, and how far."""
+        return self.log, self.sequence
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -16,27 +16,35 @@ from numpy.typing import NDArray
 from recengine._types import Float32Array, IdArray, Int64Array, ItemId
 from recengine._validation import as_matrix, refuse_set
 from recengine.engine.attributes import Columns
-from recengine.engine.profiles import EMPTY
+from recengine.engine.profiles import EMPTY, Profile
 from recengine.engine.sources import ModelSource
 from recengine.engine.state import State
 
 
-def observed(state: State, user: ItemId, ordinal: int, weight: float) -> State:
-    """Return the state after the user chose the item once more.
+def observed(state: State, events: Iterable[tuple[ItemId, int, float]]) -> State:
+    """Return the state after users chose items once more, in this order.
 
-    The weight is added to what the user already gave the item. Factors are solved anew where the
-    model knows the item: O(factors² n + factors³) for a history of n. The rest is copies: the
-    history, one of 1,024 parts of the observed users, 4,096 counts.
+    Each event is (user, ordinal, weight); the weight is added to what the user already gave the
+    item. Factors are solved anew, once for each user, where the model knows an item of theirs:
+    O(factors² n + factors³) for a history of n. The rest is copies: histories, the parts of the
+    1,024 of the observed users and the 4,096 counts that change.
     """
-    before = state.profiles.get(user) or EMPTY
-    profile = before.having(ordinal, weight)
-    if ordinal < state.profiles.n_modelled:
-        profile = state.fold(profile)
+    profiles: dict[ItemId, Profile] = {}
+    stale: dict[ItemId, None] = {}
+    first: list[int] = []
+    for user, ordinal, weight in events:
+        before = profiles.get(user) or state.profiles.get(user) or EMPTY
+        profiles[user] = before.having(ordinal, weight)
+        if ordinal < state.profiles.n_modelled:
+            stale[user] = None
+        if not before.holds(ordinal):
+            first.append(ordinal)
+    for user in stale:
+        profiles[user] = state.fold(profiles[user])
     popularity = state.popularity
-    if not before.holds(ordinal):
-        popularity = replace(popularity, popularity=popularity.popularity.counted(ordinal))
-    profiles = state.profiles.having(user, profile)
-    return replace(state, profiles=profiles, popularity=popularity)
+    if first:
+        popularity = replace(popularity, popularity=popularity.popularity.counted(first))
+    return replace(state, profiles=state.profiles.having_all(profiles), popularity=popularity)
 
 
 def with_items(state: State, ids: IdArray, vectors: Float32Array | None, columns: Columns) -> State:
