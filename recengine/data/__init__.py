@@ -5,6 +5,7 @@ cleans them under explicit `CleaningRules`, counts every row it drops in a `Clea
 keeps the rest as four parallel NumPy arrays in the order in which they came.
 Ids are the caller's, int64 or str; an `IdMap` gives each a row number, ascending by id, so that
 the same events in another order give the same rows. −1 and None are padding and never ids.
+`decayed`, `since` and `window` (`recency`) say what counts of the past.
 Splits select events and share their parent's id maps: a row number means the same user in train
 and in test. Time is int64 seconds since 1970 (UTC); events of one second keep their input order.
 `sources` obtains named data sets and models with the user's own pip, checked and cached;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from recengine.data._frames import raw_from_frame, read_table
 from recengine.data._id_tables import factorize
 from recengine.data.cleaning import CleaningReport, CleaningRules, RawEvents, clean
 from recengine.data.ids import IdMap
+from recengine.data.recency import Recency
 
 if TYPE_CHECKING:
     from scipy import sparse
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_RULES = CleaningRules()
 
 
-class Interactions:
+class Interactions(Recency):
     """Cleaned events of users with items, in the order in which they came; immutable.
 
     Made by `from_frame`, `from_arrays` or `read`. The constructor takes parts that are clean
@@ -303,6 +305,11 @@ class Interactions:
             times,
             self.report,
         )
+
+    def _with_weights(self, weights: Float32Array) -> Interactions:
+        twin = copy(self)
+        twin.weights = _frozen(weights)
+        return twin
 
     def split_last(self, n: int = 1) -> tuple[Interactions, Interactions]:
         """Return (train, test): the last `n` events of each user are in test.
