@@ -8,6 +8,7 @@ import pickle
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,23 @@ def test_a_restart_makes_the_same_engine(rng, tmp_path, weights, strings):
         again = rec.Engine.load(tmp_path / "start.rec", log=log)
         assert answers(again, users) == answers(plain, users)
         assert again.recommend(users, 30).ids.tolist() == plain.recommend(users, 30).ids.tolist()
+
+
+@pytest.mark.parametrize("pooling", ["attention", "interests"])
+def test_the_order_of_a_history_survives_a_restart(rng, tmp_path, pooling):
+    inter = make_inter(rng)
+    content = rng.standard_normal((len(inter.items), 6))
+    users, items = inter.users.ids.tolist()[:3], inter.items.ids.tolist()
+    with rec.EventLog(tmp_path / "log") as log:
+        engine = rec.Engine.build(inter, content=content, pooling=pooling, log=log)
+        for number in range(12):
+            if number == 5:
+                engine.save(tmp_path / "shop.rec")
+            engine.observe(users[number % 3], items[number * 5 % len(items)], number + 1.0)
+        want = answers(engine, users)
+        assert answers(rec.Engine.load(tmp_path / "shop.rec", log=log), users) == want
+        again = rec.Engine.build(inter, content=content, pooling=pooling, log=log)
+        assert answers(again, users) == want
 
 
 def test_an_engine_that_was_never_saved_is_built_anew_with_its_log(rng, tmp_path):
@@ -309,6 +327,23 @@ def test_a_change_is_seen_only_when_it_is_safe(rng, tmp_path, monkeypatch):
         monkeypatch.undo()
 
 
+def test_a_state_that_is_safe_later_does_not_undo_the_next(rng, tmp_path, monkeypatch):
+    inter = make_inter(rng)
+    item, go = inter.items.ids[0], threading.Event()
+    with rec.EventLog(tmp_path / "log") as log:
+        engine = rec.Engine.build(inter, log=log)
+        monkeypatch.setattr(log.writer, "wait", lambda number: number > 1 or go.wait(30))
+        thread = threading.Thread(target=engine.observe, args=(1, item))
+        thread.start()
+        while log.sequence < 1:
+            time.sleep(0.001)
+        engine.observe(2, item)
+        assert engine.history(1)[0].tolist() == engine.history(2)[0].tolist() == [item]
+        go.set()
+        thread.join()
+        assert engine.history(2)[0].tolist() == [item]
+
+
 def test_a_log_that_fails_changes_nothing(rng, tmp_path, monkeypatch):
     inter = make_inter(rng)
     item = int(inter.items.ids[0])
@@ -379,6 +414,7 @@ def test_a_closed_log_leaves_an_engine_that_answers(rng, tmp_path):
     assert engine.save(tmp_path / "shop.rec") == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_child_may_only_read(rng, tmp_path):
     inter = make_inter(rng)
     with rec.EventLog(tmp_path / "log") as log:

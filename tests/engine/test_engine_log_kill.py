@@ -20,6 +20,8 @@ import recengine as rec
 sys.path.append(str(Path(__file__).parent))
 from brute_force import make_inter, make_model
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
 N_KILLS, N_THREADS = 20, 4
 USERS = [*range(10**6, 10**6 + 3), 107]
 ASKED = [*USERS, 114, 121]

@@ -251,6 +251,7 @@ def test_a_closed_log_is_read_but_not_written(tmp_path):
     assert [event.item_id for event in log.replay()] == [2]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the timer is one
 def test_a_forked_child_shares_nothing(tmp_path):
     path = tmp_path / "log"
     log = EventLog(path, sync=60.0)
@@ -275,24 +276,28 @@ def test_a_forked_child_shares_nothing(tmp_path):
     assert [event.user_id for event in log.replay()] == [1, 3]
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_the_lock_of_a_killed_parent_is_not_kept_by_its_child(tmp_path):
     ready, told = os.pipe()
+    waiting, alive = os.pipe()
     middle = os.fork()
     if middle == 0:
+        os.close(alive)
         log = reopened(tmp_path / "log")
         log.append(1, 1)
-        if os.fork() == 0:  # it lives on, with what it inherited
-            time.sleep(20)
+        if os.fork() == 0:
+            os.write(told, b"x")
+            os.read(waiting, 1)  # it lives on, with what it inherited, until this test ends
             os._exit(0)
-        time.sleep(0.2)
-        os.write(told, b"x")
-        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+        os._exit(1)
     os.read(ready, 1)
+    os.kill(middle, signal.SIGKILL)
     os.waitpid(middle, 0)
     with reopened(tmp_path / "log") as log:
         assert log.append(2, 2) == 2
-    os.close(ready)
-    os.close(told)
+    for descriptor in (ready, told, waiting, alive):
+        os.close(descriptor)
 
 
 # --- segments -------------------------------------------------------------------------------------
