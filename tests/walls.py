@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -77,11 +78,12 @@ def room_of(module: str) -> str:
     return parts[1] if parts[0] == "recengine" and len(parts) > 1 else ""
 
 
-def imports_of(path: str, text: str) -> list[Import]:
+@cache  # a chain of imports reads the whole package, once for each door and package
+def imports_of(path: str, text: str) -> tuple[Import, ...]:
     """List the imports of a .py, .pyi, .pyx or .pxd file, relative ones made absolute."""
     if path.endswith((".pyx", ".pxd")):
-        return list(_cython_imports(text))
-    return list(_python_imports(ast.parse(text), path, "import"))
+        return tuple(_cython_imports(text))
+    return tuple(_python_imports(ast.parse(text), path, "import"))
 
 
 def _python_imports(node: ast.AST, path: str, when: str) -> Iterator[Import]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
-from typing import Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,12 +24,12 @@ class Recency:
     weights: Float32Array
     timestamps: Int64Array | None
 
-    def select(self, events: NDArray[np.bool_] | Int64Array) -> Self:
-        """Return some of the events; `Interactions` says how."""
-        raise NotImplementedError
+    if TYPE_CHECKING:  # what `Interactions` has
 
-    def _with_weights(self, weights: Float32Array) -> Self:
-        raise NotImplementedError
+        def select(self, events: NDArray[np.bool_] | Int64Array) -> Self:
+            """Return some of the events."""
+
+        def _with_weights(self, weights: Float32Array) -> Self: ...
 
     def decayed(self, half_life: Duration, now: Moment | None = None) -> Self:
         """Return the events with weights that halve with every `half_life` of age.
