@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from recengine._types import IdArray, ItemId
-from recengine._validation import as_count, as_id, as_ids, as_real, refuse_masked, refuse_set
+from recengine._types import ItemId
+from recengine._validation import as_count, as_id, as_ids, as_real
+from recengine.storage.log_arguments import INT64_MAX, as_interval, as_time, as_times, as_weights
 from recengine.storage.log_reader import LogReader
 from recengine.storage.log_records import Event, event_payload
 from recengine.storage.log_writer import LogWriter
 
 _AT_ONCE = 4096  # events that `append_many` hands over together
-_MOST = 2**63 - 1
 
 
 class EventLog:
@@ -81,7 +81,7 @@ class EventLog:
             raise ValueError(f"on_damage must be 'raise' or 'cut', got {on_damage!r}")
         self.writer = LogWriter(
             Path(path).absolute(),
-            _interval(sync),
+            as_interval(sync),
             as_count("segment_bytes", segment_bytes, minimum=4096),
             cut=on_damage == "cut",
         )
@@ -136,7 +136,7 @@ class EventLog:
             as_id("user_id", user_id),
             as_id("item_id", item_id),
             as_real("weight", weight),
-            None if timestamp is None else _time("timestamp", timestamp),
+            None if timestamp is None else as_time("timestamp", timestamp),
         )
         sequence = self.writer.write([payload])
         self.writer.wait(sequence)
@@ -170,14 +170,14 @@ class EventLog:
         Their numbers ascend; beyond 4,096 events those of other threads may stand between.
         """
         users, items = as_ids("user_ids", user_ids), as_ids("item_ids", item_ids)
-        numbers = np.ones(len(users)) if weights is None else _weights(weights)
-        times = [None] * len(users) if timestamps is None else _times(timestamps)
+        numbers = np.ones(len(users)) if weights is None else as_weights(weights)
+        times = [None] * len(users) if timestamps is None else as_times(timestamps)
         for name, column in (("item_ids", items), ("weights", numbers), ("timestamps", times)):
             if len(column) != len(users):
                 raise ValueError(
                     f"{name} must have one entry per user id ({len(users)}), got {len(column)}"
                 )
-        payloads = map(event_payload, _plain(users), _plain(items), numbers.tolist(), times)
+        payloads = map(event_payload, users.tolist(), items.tolist(), numbers.tolist(), times)
         sequence = self.sequence
         while chunk := list(islice(payloads, _AT_ONCE)):
             sequence = self.writer.write(chunk)
@@ -223,7 +223,7 @@ class EventLog:
         """
         return LogReader(
             Path(path).absolute(),
-            None if after is None else as_count("after", after, maximum=_MOST),
+            None if after is None else as_count("after", after, maximum=INT64_MAX),
         )
 
     def sync(self) -> None:
@@ -243,7 +243,7 @@ class EventLog:
         ValueError
             `before` is beyond the last record.
         """
-        number = as_count("before", before, maximum=_MOST)
+        number = as_count("before", before, maximum=INT64_MAX)
         if number > self.sequence + 1:
             raise ValueError(f"before must be <= {self.sequence + 1}, got {number}")
         self.writer.truncate(number)
@@ -260,43 +260,3 @@ class EventLog:
 
     def __repr__(self) -> str:
         return f"EventLog({str(self.path)!r}, sequence={self.sequence})"
-
-
-def _interval(sync: str | float) -> float:
-    if isinstance(sync, str):
-        if sync not in ("always", "never"):
-            raise ValueError(f"sync must be 'always', 'never' or seconds, got {sync!r}")
-        return 0.0 if sync == "always" else float("inf")
-    return as_real("sync", sync, minimum=0, exclusive=True)
-
-
-def _time(name: str, value: Any) -> int:
-    return as_count(name, value, minimum=-(2**63), maximum=_MOST)
-
-
-def _times(value: Any) -> list[int | None]:
-    refuse_masked("timestamps", value)
-    refuse_set("timestamps", value)
-    entries = value.tolist() if isinstance(value, np.ndarray) else list(value)
-    return [_time(f"timestamps[{number}]", entry) for number, entry in enumerate(entries)]
-
-
-def _weights(value: Any) -> Any:
-    refuse_masked("weights", value)
-    refuse_set("weights", value)
-    numbers = np.asarray(value)
-    if numbers.ndim != 1 or numbers.dtype.kind not in "fiu":
-        if numbers.size:
-            raise TypeError(
-                f"weights must be 1-D numbers, got {numbers.dtype} of shape {numbers.shape}"
-            )
-        return np.empty(0)
-    numbers = numbers.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise ValueError(f"weights must be finite, got {numbers[~np.isfinite(numbers)][0]}")
-    return numbers
-
-
-def _plain(ids: IdArray) -> list[ItemId]:
-    plain: list[ItemId] = ids.tolist()
-    return plain

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import secrets
 import sys
 import threading
 import weakref
@@ -13,35 +12,15 @@ from collections.abc import Sequence
 from io import FileIO
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
-from recengine.storage.atomic import replacing
 from recengine.storage.file_lock import flush, flush_folder, hold
+from recengine.storage.log_opening import Written, begun, opened
 from recengine.storage.log_records import CHANGE, KINDS
-from recengine.storage.log_segments import (
-    FRAME,
-    HEADER_BYTES,
-    Segment,
-    framed,
-    header_bytes,
-    listed,
-    name_of,
-    read_header,
-    recover,
-)
+from recengine.storage.log_segments import FRAME, HEADER_BYTES, framed, listed, name_of
 
 _log = logging.getLogger("recengine")
 _writers: weakref.WeakSet[LogWriter]
 _ROLES = ("user_id", "item_id")
-
-
-class _Written(NamedTuple):
-    """All that changes with a write, replaced as one: where the next record goes."""
-
-    segment: Segment
-    file: FileIO
-    end: int
-    sequence: int
 
 
 class LogWriter:
@@ -66,7 +45,6 @@ class LogWriter:
 
     def __init__(self, folder: Path, interval: float, segment_bytes: int, *, cut: bool) -> None:
         self.folder, self._interval, self._segment_bytes = folder, interval, segment_bytes
-        self.n_torn = 0
         self._lock, self._flushing = threading.Lock(), threading.Lock()
         self._timer: threading.Timer | None = None
         self._closed = ""
@@ -77,42 +55,12 @@ class LogWriter:
             flush_folder(folder.parent)
         self._guard = hold(folder / "lock")
         try:
-            self._written, self._kinds = self._open(cut=cut)
+            self._written, self._kinds, self.n_torn = opened(folder, cut=cut)
         except BaseException:
             self._guard.close()
             raise
         self._durable = self._written.sequence
         _writers.add(self)
-
-    def _open(self, *, cut: bool) -> tuple[_Written, int | None]:
-        paths = listed(self.folder)
-        if not paths:
-            segment = self._begun(secrets.token_hex(16), 1, None)
-            return _Written(segment, FileIO(segment.path, "a"), HEADER_BYTES, 0), None
-        found = recover(paths[-1], cut=cut)
-        file = FileIO(paths[-1], "a")
-        try:
-            if found.n_torn:
-                _log.warning(
-                    "%s: cut %d bytes behind record %d, which are no whole record",
-                    paths[-1],
-                    found.n_torn,
-                    found.sequence,
-                )
-                self.n_torn = found.n_torn
-                file.truncate(found.end)
-            flush(file.fileno())
-        except BaseException:
-            file.close()
-            raise
-        return _Written(found.segment, file, found.end, found.sequence), found.kinds
-
-    def _begun(self, log: str, first: int, kinds: int | None) -> Segment:
-        """Make a segment without records; it is there whole or not at all."""
-        path = self.folder / name_of(first)
-        with replacing(path) as stream:
-            stream.write(header_bytes(log, first, kinds))
-        return read_header(path)
 
     @property
     def log(self) -> str:
@@ -167,7 +115,7 @@ class LogWriter:
             try:
                 _write_all(file, data)
                 last = sequence + len(payloads)
-                self._written = _Written(segment, file, end + len(data), last)
+                self._written = Written(segment, file, end + len(data), last)
                 self._kinds = kinds
                 self._dirty = False
             except BaseException:
@@ -200,8 +148,8 @@ class LogWriter:
             segment, file, _, sequence = self._written
             path = self.folder / name_of(sequence + 1)
             try:
-                new = self._begun(segment.log, sequence + 1, self._kinds)
-                self._written = _Written(new, FileIO(path, "a"), HEADER_BYTES, sequence)
+                new = begun(self.folder, segment.log, sequence + 1, self._kinds)
+                self._written = Written(new, FileIO(path, "a"), HEADER_BYTES, sequence)
             except BaseException:
                 self._failure = OSError(errno.EIO, "a segment could not be begun", str(path))
                 path.unlink(missing_ok=True)  # or records would go on before it

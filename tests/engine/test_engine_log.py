@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recengine as rec
-from recengine.storage import log_writer
+from recengine.storage import log_opening, log_writer
 
 sys.path.append(str(Path(__file__).parent))
 from brute_force import CONTENT, MIXTURES, MODEL, assert_agree, make_inter, make_model, make_pair
@@ -29,6 +29,7 @@ def quick():
     """Spare the disk: no power fails here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_writer, "flush", lambda _: None)
+        patch.setattr(log_opening, "flush", lambda _: None)
         patch.setattr(os, "fsync", lambda _: None)
         yield
 

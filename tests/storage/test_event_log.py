@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 import recengine as rec
-from recengine.storage import Change, EventLog, LogReader, change_payload, log_writer
+from recengine.storage import Change, EventLog, LogReader, change_payload, log_opening, log_writer
 
 INT_IDS = st.one_of(
     st.sampled_from([-(2**63), 2**63 - 1, 0, 1, -2]), st.integers(-(2**63), 2**63 - 1)
@@ -30,6 +30,7 @@ def quick():
     """Spare the disk; tests of flushes put their own in its place."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_writer, "flush", lambda _: None)
+        patch.setattr(log_opening, "flush", lambda _: None)
         patch.setattr(os, "fsync", lambda _: None)
         yield
 

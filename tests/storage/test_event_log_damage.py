@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import recengine as rec
-from recengine.storage import EventLog, event_payload, log_writer
+from recengine.storage import EventLog, event_payload, log_opening, log_writer
 from recengine.storage.log_segments import FRAME, HEADER_BYTES, framed, read_header
 
 EVENTS = [(7, "é", 1.0, None), (-(2**63), "", 2.5, 12), (9, "x" * 20, -1.0, -5), (1, "b", 3.0, 0)]
@@ -21,6 +21,7 @@ def quick():
     """Spare the disk: what it would hold is written here by hand."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_writer, "flush", lambda _: None)
+        patch.setattr(log_opening, "flush", lambda _: None)
         patch.setattr(os, "fsync", lambda _: None)
         yield
 

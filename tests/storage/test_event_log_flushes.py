@@ -7,7 +7,7 @@ from itertools import chain
 
 import pytest
 
-from recengine.storage import EventLog, log_writer
+from recengine.storage import EventLog, log_opening, log_writer
 from recengine.storage.file_lock import flush
 
 
@@ -134,7 +134,7 @@ def test_a_segment_that_cannot_be_begun_leaves_the_log_as_it_was(tmp_path, monke
             path.touch()
             raise OSError(errno.ENOSPC, "no space", str(path))
 
-        monkeypatch.setattr(log_writer, "read_header", fail)
+        monkeypatch.setattr(log_opening, "read_header", fail)
         with pytest.raises(OSError, match="no space"):
             log.append_many(range(70), range(70))
         monkeypatch.undo()
