@@ -28,6 +28,9 @@ class OnlineModel(FactorModel, Protocol):
     def partial_fit_items(self, item_indices: Any, columns: Any) -> Any:
         """Solve these items anew from all who had them."""
 
+    def fold_in_rows(self, matrix: Any) -> Float32Array:
+        """Return the users whom the rows of a matrix describe, with the bits of `fold_in`."""
+
 
 @dataclass
 class Pending:
@@ -93,14 +96,14 @@ def solved(state: State, pending: Pending) -> Publication | None:
     columns = _columns(state, items, rows, list(observed.values()), len(model.user_factors_))
     model.partial_fit_items(items, columns)
     assert state.factors is not None
-    after = replace(state, model=model, profiles=_knowing(state.profiles, model))
-    pairs = [(user, observed[user]) for user in ids if user in pending.users]
+    touched = {user: observed[user] for user in ids if user in pending.users}
+    folded = _folded(model, list(touched.values()))
     return Publication(
         before=state,
         model=model,
         items=items,
         factors=state.factors.having(model.item_factors_, items, state.catalogue.removed),
-        profiles={user: (profile, after.fold(profile)) for user, profile in pairs},
+        profiles=dict(zip(touched, zip(touched.values(), folded, strict=True), strict=True)),
     )
 
 
@@ -117,6 +120,24 @@ def published(state: State, made: Publication) -> State:
         if now is not None:
             changed[user] = solved_anew if now is before else after.fold(now)
     return replace(after, profiles=profiles.having_all(changed))
+
+
+def _folded(model: OnlineModel, profiles: list[Profile]) -> list[Profile]:
+    """Return the profiles with their factors solved anew, by one call, as `State.fold` does."""
+    from scipy.sparse import csr_array
+
+    n_items = len(model.item_factors_)
+    ends = [int(np.searchsorted(profile.seen, n_items)) for profile in profiles]
+    pairs = list(zip(profiles, ends, strict=True))
+    seen = [np.empty(0, np.int64), *(profile.seen[:end] for profile, end in pairs)]
+    weights = [np.empty(0, np.float32), *(profile.weights[:end] for profile, end in pairs)]
+    indptr = np.concatenate(([0], np.cumsum(ends, dtype=np.int64)))
+    parts = np.concatenate(weights), np.concatenate(seen), indptr
+    factors = model.fold_in_rows(csr_array(parts, shape=(len(profiles), n_items)))
+    return [
+        replace(profile, factors=row.copy() if row.any() else None)
+        for profile, row in zip(profiles, factors, strict=True)
+    ]
 
 
 def _model(state: State) -> OnlineModel:
