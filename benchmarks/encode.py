@@ -90,6 +90,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "model": MODEL,
         "options": told,
         "device": models.ours.device,
+        "left_out": models.left_out,
         "machine": machine.describe(),
         "load": [load, os.getloadavg()[0]],
         "cases": found,

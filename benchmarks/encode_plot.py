@@ -10,7 +10,7 @@ import numpy as np
 from encode_page import KINDS, chosen
 from matplotlib.figure import Figure
 
-COLOURS = ("#c0392b", "#2c3e50", "#2980b9", "#27ae60")
+COLOURS = ("#c0392b", "#2c3e50", "#2980b9", "#27ae60", "#f39c12")
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -19,9 +19,9 @@ def draw(report: dict[str, Any], path: Path) -> None:
     bars, lines = figure.subplots(1, 2)
     cases = chosen(report, "throughput")
     names = list(cases[0]["results"])
-    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=True)):
+    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
         rates = [case["results"][name]["texts_per_second"] for case in cases]
-        bars.bar(np.arange(len(cases)) + 0.2 * number, rates, 0.19, color=colour, label=name)
+        bars.bar(np.arange(len(cases)) + 0.17 * number, rates, 0.16, color=colour, label=name)
     labels = [f"{KINDS[case['texts']]}\n{case['threads']} thread(s)" for case in cases]
     bars.set_xticks(np.arange(len(cases)) + 0.3, labels, fontsize=8)
     bars.set_yscale("log")
