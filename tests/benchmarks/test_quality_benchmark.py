@@ -236,3 +236,36 @@ def test_our_models_of_items_score_new_users_like_known_ones(name, events):
     assert known.shape == (6, events.n_items)
     assert (known == new).all()
     assert known.max() > 0
+
+
+def test_readme_tells_what_cannot_and_what_was_kept():
+    from quality_page import SCENARIOS, section
+
+    made = {"ndcg": 0.08, "ndcg_interval": (0.07, 0.09), "n_users": 9, "library": "recengine"}
+    made |= {"difference": 0.01, "difference_interval": (-0.01, 0.03)}
+    kept = {"commit": "0123456789abcdef", "torch": "2.1", "n_seeds": 3}
+    rows = {
+        "ALS": made,
+        "popularity": made | {"ndcg": 0.01},
+        "GRU": made | {"ndcg": 0.05, "kept_from": kept},
+        "implicit BPR": made | {"ndcg": 0.06, "library": "implicit"},
+    }
+    scenarios = {name: dict(rows) for name in SCENARIOS}
+    del scenarios["time, cold"]["implicit BPR"]
+    best = {"ours": "ALS", "peer": "implicit BPR", "difference": 0.02, "low": 0.0, "high": 0.04}
+    made_up = {
+        "options": {"seeds": 10, "trained_seeds": 3},
+        "budget": 24,
+        "scenarios": scenarios,
+        "beside_best_peer": dict.fromkeys(SCENARIOS, best),
+        "sgd": {"rmse": 0.92, "by_fold": [0.91, 0.93], "biases": 0.944},
+    }
+    lines = section(made_up)
+    names = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
+    assert names[1:5] == ["**ALS**", "implicit BPR", "**GRU**", "**popularity**"]
+    bpr = next(line for line in lines if line.startswith("| implicit BPR"))
+    assert bpr.endswith("| 0.0600 (0.070 … 0.090) | cannot |")
+    told = "\n".join(lines)
+    assert "GRU: figures of commit 0123456789 with torch 2.1, 3 seeds" in told
+    assert "+0.0200 (+0.000 … +0.040): ALS, implicit BPR" in told
+    assert "RMSE 0.9200 over 2 random folds (0.9100 … 0.9300); biases alone 0.9440" in told
