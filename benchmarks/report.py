@@ -20,91 +20,13 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- measured:begin", "<!-- measured:end -->"
-SCENARIOS = {
-    "last": "last event of each user",
-    "time, warm": "last fifth in time, users with a history",
-    "time, cold": "last fifth in time, new users (3 events folded in)",
-}
 
 
 def quality(report: dict[str, Any]) -> list[str]:
-    """Return the quality section, losses to popularity included."""
-    if "budget" in report:
-        from quality_page import command, section
+    """Return the quality section, losses to popularity and to peers included."""
+    from quality_page import command, section
 
-        return [*section(report), "", *source(report["machine"], command(report["options"]))]
-    options, scenarios = report["options"], report["scenarios"]
-    models = list(scenarios["last"])
-    trained = f" ({options['trained_seeds']} for GRU, LSTM and SASRec)" if "GRU" in models else ""
-    lines = [
-        "### Recommendations on MovieLens 100k",
-        "",
-        "NDCG@10 over all films, none sampled, seen ones left out; mean over "
-        f"{options['seeds']} seeds{trained}, in brackets the 95 % bootstrap interval over users. "
-        f"{options['factors']} factors, the same settings for ALS and implicit; *ials* is the "
-        "other objective. implicit starts from our initial factors and solves exactly. *content* "
-        "is MiniLM over titles and genres, untrained; GRU, LSTM and SASRec are those of examples/, "
-        "exported and run by `rec.TwoTower`.",
-        "",
-        "| | "
-        + " | ".join(f"{SCENARIOS[name]}, {n_users(scenarios[name])} users" for name in SCENARIOS)
-        + " |",
-        "|---" * (1 + len(SCENARIOS)) + "|",
-    ]
-    for model in models:
-        cells = [_ndcg(scenarios[name], model) for name in SCENARIOS]
-        lines.append(f"| {model} | {' | '.join(cells)} |")
-    cells = [_difference(scenarios[name]["ALS"], "difference") for name in SCENARIOS]
-    lines.append(f"| ALS over popularity | {' | '.join(cells)} |")
-    if "SASRec" in models:
-        cells = [_difference(scenarios[name]["SASRec"], "beside_als") for name in SCENARIOS]
-        lines.append(f"| SASRec over ALS | {' | '.join(cells)} |")
-    return [*lines, "", *verdicts(report), "", *source(report["machine"], _command(options))]
-
-
-def n_users(rows: dict[str, Any]) -> int:
-    """Return how many users a scenario has."""
-    return int(rows["ALS"]["n_users"])
-
-
-def _ndcg(rows: dict[str, Any], model: str) -> str:
-    best = max(row["ndcg"] for row in rows.values())
-    low, high = rows[model]["ndcg_interval"]
-    figure = f"{rows[model]['ndcg']:.4f}"
-    bold = f"**{figure}**" if rows[model]["ndcg"] == best else figure
-    return f"{bold} ({low:.3f} … {high:.3f})"
-
-
-def _difference(row: dict[str, Any], name: str) -> str:
-    low, high = row[f"{name}_interval"]
-    return f"{row[name]:+.4f} ({low:+.3f} … {high:+.3f})"
-
-
-def _command(options: dict[str, Any]) -> str:
-    return f"quality.py --seeds {options['seeds']} --trained-seeds {options['trained_seeds']}"
-
-
-def verdicts(report: dict[str, Any]) -> list[str]:
-    """Say in words where popularity wins and where nothing can be told."""
-    behind, open_ = [], []
-    for name, title in SCENARIOS.items():
-        row = report["scenarios"][name]["ALS"]
-        low, high = row["difference_interval"]
-        if row["difference"] < 0:
-            behind.append(title)
-        if low < 0 < high:
-            open_.append(title)
-    lines = []
-    if behind:
-        lines.append(f"Popularity beats ALS on: {'; '.join(behind)}.")
-    if open_:
-        lines.append(f"The interval of the difference holds 0 on: {'; '.join(open_)}.")
-    lines.append(
-        "The default settings were chosen on the second last event of each user, after a wider "
-        "sweep had been looked at on the test events; so was SASRec's rate, after one such look. "
-        "The recurrent nets were not tuned."
-    )
-    return lines
+    return [*section(report), "", *source(report["machine"], command(report["options"]))]
 
 
 def search(report: dict[str, Any]) -> list[str]:
