@@ -20,7 +20,7 @@ def section(report: dict[str, Any]) -> list[str]:
         "",
         "NDCG@10 over all films, none sampled, seen ones left out; mean over "
         f"{options['seeds']} seeds where a model draws, in brackets the 95 % bootstrap interval "
-        "over users. Settings: of every model, ours or a peer's, the best of "
+        "over users; ours have bold names. Settings: of every model, ours or a peer's, the best of "
         f"{report['budget']} random ones on the last events of the training part, for each split "
         "by itself; tested once. *content* is MiniLM over titles and genres, untrained; GRU, LSTM "
         "and SASRec are those of examples/, exported and run by `rec.TwoTower`, with settings of "
