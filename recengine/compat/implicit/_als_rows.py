@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 from inspect import signature
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -47,13 +46,14 @@ def by_epochs(
 
 def solved_rows(model: ALS, fixed: Side, rows: Any) -> Float32Array:
     """Return the solution (n, factors) of each CSR row under `model`'s options, `fixed` given."""
+    from scipy.sparse import csr_array
+
+    shape = rows.shape[0], len(fixed)  # columns that the factors have gained stay empty
     arrays = {"item_factors": fixed.factors, "item_gram": fixed.gram}
     options = {name: getattr(model, name) for name in signature(ALS).parameters}
     solver = ALS.from_state(arrays | {"user_factors": fixed.factors[:0]}, options)
-    solved = np.empty((rows.shape[0], model.factors), np.float32)
-    for i, (start, stop) in enumerate(pairwise(rows.indptr.tolist())):
-        solved[i] = solver.fold_in(rows.indices[start:stop], rows.data[start:stop])
-    return solved
+    solver.num_threads = model.num_threads
+    return solver.fold_in_rows(csr_array((rows.data, rows.indices, rows.indptr), shape=shape))
 
 
 def explained(
