@@ -57,8 +57,16 @@ else:
     SYSTEM_FLAGS = ["-fPIC"]
     LINK_FLAGS = ["-pthread", "-Wl,--strip-debug"]
 BASELINE_FLAGS = COMMON_FLAGS + MACHINE_FLAGS.get(MACHINE, [])
+# GCC's own headers leave pass-through operands uninitialized on purpose.
+GCC_AVX512 = [
+    "-Wno-unknown-warning-option",  # clang has but one of the two
+    "-Wno-uninitialized",
+    "-Wno-maybe-uninitialized",
+]
 ISA_FLAGS_OF = {
     "x86_64": {
+        "csrc/simd/als_avx2.cpp": ["-mavx2", "-mfma"],
+        "csrc/simd/als_avx512.cpp": ["-mavx512f", "-mavx512dq", "-mfma", *GCC_AVX512],
         "csrc/simd/kernels_avx2.cpp": ["-mavx2", "-mfma"],
         "csrc/simd/kernels_avxvnni.cpp": ["-mavx2", "-mfma", "-mavxvnni"],
         "csrc/simd/kernels_avx512vnni.cpp": [
@@ -68,10 +76,7 @@ ISA_FLAGS_OF = {
             "-mavx512dq",
             "-mavx512vnni",
             "-mfma",
-            # GCC's own headers leave pass-through operands uninitialized on purpose.
-            "-Wno-unknown-warning-option",  # clang has but one of the two
-            "-Wno-uninitialized",
-            "-Wno-maybe-uninitialized",
+            *GCC_AVX512,
         ],
     },
     "aarch64": {"csrc/simd/kernels_neon_dotprod.cpp": ["-march=armv8.2-a+dotprod"]},

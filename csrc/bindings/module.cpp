@@ -6,4 +6,5 @@ PYBIND11_MODULE(_native, m) {
   recengine::register_runtime(m);
   recengine::register_kernels(m);
   recengine::register_quantize(m);
+  recengine::register_als(m);
 }

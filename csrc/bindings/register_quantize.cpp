@@ -1,8 +1,5 @@
 // Encoding an index's vectors: allocates the table, splits the rows over the pool.
 #include <pybind11/stl.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include <algorithm>
 #include <cmath>
@@ -26,23 +23,17 @@ namespace recengine {
 namespace {
 
 constexpr int64_t kChunkRows = 8192;  // fixed, so that the mean does not depend on threads
-constexpr int64_t kHugePage = int64_t{1} << 21;
 constexpr double kSmallestMean = 0x1p-40;
 constexpr double kWorthwhileMean = 0.125;  // of the root mean square of |y|
 
 using OrderArray = py::array_t<int64_t, py::array::c_style>;
 using DoubleArray = py::array_t<double, py::array::c_style>;
 
-// Aligned bytes owned by the array. A large table lies in huge pages where the system grants them:
-// a single query reads all of it, and fewer page walks are a tenth of its time.
+// Bytes owned by the array, in huge pages: a single query reads all of a table, and fewer page
+// walks are a tenth of its time.
 py::array_t<uint8_t> aligned_bytes(int64_t count) {
-  const size_t alignment = count < kHugePage ? 64 : static_cast<size_t>(kHugePage);
-  const size_t size = (static_cast<size_t>(count) + alignment) / alignment * alignment;
-  void* memory = allocate_aligned(alignment, size);
+  void* memory = allocate_table(static_cast<size_t>(count));
   if (memory == nullptr) throw std::bad_alloc();
-#if defined(__linux__)
-  if (count >= kHugePage) madvise(memory, size, MADV_HUGEPAGE);  // a refusal costs speed alone
-#endif
   const py::capsule owner(memory, [](void* p) { free_aligned(p); });
   return py::array_t<uint8_t>(count, static_cast<uint8_t*>(memory), owner);
 }

@@ -8,5 +8,6 @@ namespace recengine {
 void register_runtime(pybind11::module_& m);
 void register_kernels(pybind11::module_& m);
 void register_quantize(pybind11::module_& m);
+void register_als(pybind11::module_& m);
 
 }  // namespace recengine

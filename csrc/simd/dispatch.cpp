@@ -129,4 +129,12 @@ const Kernels& current_level() {
   return chosen;
 }
 
+const AlsKernels& als_kernels([[maybe_unused]] const Kernels& level) {
+#if defined(__x86_64__)
+  if (&level == &kKernelsAvx512Vnni) return kAlsAvx512;
+  if (&level != &kKernelsScalar) return kAlsAvx2;
+#endif
+  return kAlsScalar;
+}
+
 }  // namespace recengine

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "simd/als.h"
 #include "simd/kernels.h"
 
 namespace recengine {
@@ -18,5 +19,8 @@ const Kernels& level_named(const std::string& name);
 // best. Chosen once.
 // throws: std::invalid_argument on a level this machine lacks, at every call.
 const Kernels& current_level();
+
+// The kernels of training that go with a level: avxvnni has those of avx2, neon those of scalar.
+const AlsKernels& als_kernels(const Kernels& level);
 
 }  // namespace recengine
