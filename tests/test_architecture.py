@@ -95,7 +95,7 @@ ALLOWED = [
     (walls.floors, "recengine/retrieval/_search.pyx", "from recengine import _native"),
     (walls.floors, "recengine/__init__.pyi", "from recengine.engine import Engine as Engine"),
     (walls.import_walls, "recengine/runtime.py", "def f():\n  import onnxruntime"),
-    (walls.import_walls, "recengine/factorization/_als_kernels.py", "import numba"),
+    (walls.import_walls, "recengine/factorization/_bpr_kernels.py", "import numba"),
     (walls.import_walls, "recengine/factorization/_jit.py", "from pickle import UnpicklingError"),
     (walls.cpp_walls, "csrc/simd/kernels_avx2.cpp", "#include <immintrin.h>"),
     (walls.cpp_walls, "csrc/core/thread_pool.cpp", "std::thread worker(run);"),

@@ -7,6 +7,7 @@
 #include <new>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "bindings/arrays.h"
 #include "bindings/registration.h"
@@ -46,31 +47,43 @@ void require_panels(const FloatArray& panels, int64_t dim, int64_t rows, const c
               ", " + std::to_string(rows) + ", 16)");
 }
 
-// Refuses what a kernel would read outside of.
+// Refuses what a kernel would read outside of, in rows [start, stop).
 void require_entries(const Int64Array& indptr, const Int32Array& indices,
-                     const FloatArray& confidences, int64_t n_rows, int64_t n_columns) {
+                     const FloatArray& confidences, int64_t n_rows, int64_t n_columns,
+                     int64_t start, int64_t stop) {
   require(indptr.ndim() == 1 && indptr.shape(0) == n_rows + 1,
           "indptr must have one entry a row, and one");
   require(
       confidences.ndim() == 1 && indices.ndim() == 1 && indices.shape(0) == confidences.shape(0),
       "indices and confidences must be 1-D and of one length");
+  require(0 <= start && start <= stop && stop <= n_rows,
+          "start and stop must lie in [0, " + std::to_string(n_rows) + "]");
   const int64_t* bounds = indptr.data();
   const int32_t* columns = indices.data();
-  const int64_t n_entries = indices.shape(0);
-  bool sound = bounds[0] == 0 && bounds[n_rows] <= n_entries;
-  int32_t low = 0;
-  int32_t high = -1;
+  bool sound = bounds[start] >= 0 && bounds[stop] <= indices.shape(0);
   {
     const py::gil_scoped_release released;
-    for (int64_t row = 0; row < n_rows; ++row) sound &= bounds[row] <= bounds[row + 1];
-    for (int64_t e = 0; e < n_entries; ++e) {
+    for (int64_t row = start; row < stop; ++row) sound &= bounds[row] <= bounds[row + 1];
+    int32_t low = 0;
+    int32_t high = -1;
+    for (int64_t e = bounds[start]; sound && e < bounds[stop]; ++e) {
       low = std::min(low, columns[e]);
       high = std::max(high, columns[e]);
     }
+    sound = sound && low >= 0 && high < n_columns;
   }
-  require(sound && low >= 0 && high < n_columns,
+  require(sound,
           "indptr must rise from 0 to at most the number of indices, which must lie in [0, " +
               std::to_string(n_columns) + ")");
+}
+
+using Scratch = std::unique_ptr<float, void (*)(void*)>;
+
+Scratch scratch_for(int64_t dim, int64_t longest) {
+  const auto bytes = static_cast<size_t>(als_scratch_floats(dim, longest)) * sizeof(float);
+  Scratch scratch(static_cast<float*>(allocate_aligned(64, bytes)), free_aligned);
+  if (scratch == nullptr) throw std::bad_alloc();
+  return scratch;
 }
 
 class Half {
@@ -109,7 +122,7 @@ class Half {
       const auto [rows, columns] = matrix_shape(*prior_, "prior");
       require(rows == n_rows && columns == width, "prior must have the shape of solved");
     }
-    require_entries(indptr_, indices_, confidences_, n_rows, n_fixed);
+    require_entries(indptr_, indices_, confidences_, n_rows, n_fixed, 0, n_rows);
     half_ = AlsHalf{indptr_.data(),
                     indices_.data(),
                     confidences_.data(),
@@ -138,10 +151,7 @@ class Half {
     for (int64_t row = start; row < stop; ++row) {
       longest = std::max(longest, half_.indptr[row + 1] - half_.indptr[row]);
     }
-    const auto bytes = static_cast<size_t>(als_scratch_floats(half_, longest)) * sizeof(float);
-    const std::unique_ptr<float, void (*)(void*)> scratch(
-        static_cast<float*>(allocate_aligned(64, bytes)), free_aligned);
-    if (scratch == nullptr) throw std::bad_alloc();
+    const Scratch scratch = scratch_for(half_.dim, longest);
     return kernels_.solve_rows(half_, start, stop, scratch.get());
   }
 
@@ -175,14 +185,29 @@ double loss(const Int64Array& indptr, const Int32Array& indices, const FloatArra
   const auto [n_rows, width] = matrix_shape(rows, "rows");
   const auto [n_columns, other] = matrix_shape(columns, "columns");
   require(width == other, "rows and columns must have the same factors");
-  require(0 <= start && start <= stop && stop <= n_rows, "start and stop must lie within rows");
-  require_entries(indptr, indices, confidences, n_rows, n_columns);
+  require_entries(indptr, indices, confidences, n_rows, n_columns, start, stop);
   const AlsKernels& kernels = kernels_of(level);
   const AlsEntries entries{indptr.data(),  indices.data(), confidences.data(), shift, rows.data(),
                            columns.data(), width};
   const py::gil_scoped_release released;
   const DefaultFloatMode mode;
   return kernels.observed_loss(entries, start, stop);
+}
+
+void gram(const FloatArray& rows, DoubleArray& out, int64_t start, int64_t stop,
+          const std::string& level) {
+  const auto [n_rows, width] = matrix_shape(rows, "rows");
+  require(out.ndim() == 2 && out.shape(0) == width && out.shape(1) == width && out.writeable(),
+          "out must be writeable, with a row and a column a column of rows");
+  require(0 <= start && start <= stop && stop <= n_rows, "start and stop must lie within rows");
+  const AlsKernels& kernels = kernels_of(level);
+  const float* from = rows.data() + start * width;
+  double* to = out.mutable_data();
+  const py::gil_scoped_release released;
+  const DefaultFloatMode mode;
+  const int64_t dim = (width + kFactorPanel - 1) / kFactorPanel * kFactorPanel;
+  std::vector<double> scratch(static_cast<size_t>(dim * (dim + kAlsEntries)));
+  kernels.gram_rows(from, stop - start, width, scratch.data(), to);
 }
 
 void rotate(const FloatArray& rows, const FloatArray& panels, FloatArray& out, int64_t start,
@@ -224,6 +249,9 @@ void register_als(py::module_& m) {
         py::arg("confidences").noconvert(), py::arg("shift"), py::arg("rows").noconvert(),
         py::arg("columns").noconvert(), py::arg("start"), py::arg("stop"), py::arg("level") = "",
         "What the entries of rows [start, stop) add to the loss, in float64, without the GIL.");
+  m.def("add_gram", gram, py::arg("rows").noconvert(), py::arg("out").noconvert(), py::arg("start"),
+        py::arg("stop"), py::arg("level") = "",
+        "Add the Gram matrix of rows [start, stop) to the lower triangle of out, without the GIL.");
   m.def("rotate_rows", rotate, py::arg("rows").noconvert(), py::arg("panels").noconvert(),
         py::arg("out").noconvert(), py::arg("start"), py::arg("stop"), py::arg("level") = "",
         "out[start:stop] = rows[start:stop] times the panels, without the GIL.");

@@ -56,7 +56,7 @@ struct AlsEntries {
 struct AlsKernels {
   const char* name;
 
-  // pre:     scratch holds als_scratch_floats(half, longest) floats, 64-byte aligned; `longest` is
+  // pre:     scratch holds als_scratch_floats(dim, longest) floats, 64-byte aligned; `longest` is
   //          the largest number of entries of a row in [start, stop).
   // post:    rows [start, stop) of half.solved; a row without entries is its prior.
   // returns: -1, or the first row whose system is not positive definite in float64 or whose
@@ -67,13 +67,19 @@ struct AlsKernels {
   void (*rotate_rows)(const float* rows, int64_t n_rows, int64_t width, const float* panels,
                       int64_t dim, float* out);
 
+  // pre:  scratch holds dim (dim + kAlsEntries) doubles, dim the next multiple of 16 of width.
+  // post: the lower triangle of gram [width][width] has the Gram matrix of the rows added, in
+  //       float64.
+  void (*gram_rows)(const float* rows, int64_t n_rows, int64_t width, double* scratch,
+                    double* gram);
+
   // returns: what the entries of rows [start, stop) add to the loss beyond the term over all pairs:
   //          the sum of c (liked - p)^2 - shift p^2 with p = x.y, in float64, entry by entry.
   double (*observed_loss)(const AlsEntries& entries, int64_t start, int64_t stop);
 };
 
 // Floats that solve_rows works in.
-int64_t als_scratch_floats(const AlsHalf& half, int64_t longest);
+int64_t als_scratch_floats(int64_t dim, int64_t longest);
 
 extern const AlsKernels kAlsScalar;
 #if defined(__x86_64__)

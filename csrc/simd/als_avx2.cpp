@@ -30,6 +30,6 @@ inline float sum_of(Vec value) {
 
 }  // namespace
 
-extern const AlsKernels kAlsAvx2 = {"avx2", solve_rows, rotate_rows, observed_loss};
+extern const AlsKernels kAlsAvx2 = {"avx2", solve_rows, rotate_rows, gram_rows, observed_loss};
 
 }  // namespace recengine

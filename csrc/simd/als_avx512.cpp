@@ -32,6 +32,7 @@ inline float sum_of(Vec value) {
 
 }  // namespace
 
-extern const AlsKernels kAlsAvx512 = {"avx512vnni", solve_rows, rotate_rows, observed_loss};
+extern const AlsKernels kAlsAvx512 = {"avx512vnni", solve_rows, rotate_rows, gram_rows,
+                                      observed_loss};
 
 }  // namespace recengine

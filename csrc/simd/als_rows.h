@@ -457,6 +457,57 @@ void rotate_rows(const float* rows, int64_t n_rows, int64_t width, const float* 
   }
 }
 
+// sums[r][c] += a[l][r] b[l][c] over n packed rows of doubles; the products are exact.
+constexpr int kGramRows = 4;
+constexpr int kGramColumns = 8;
+typedef double Doubles __attribute__((vector_size(kGramColumns * sizeof(double))));
+
+__attribute__((noinline)) void gram_tile(const double* a, const double* b, int64_t n, double* gram,
+                                         int64_t apart) {
+  Doubles sums[kGramRows];
+#pragma GCC unroll 4
+  for (int r = 0; r < kGramRows; ++r) sums[r] = Doubles{};
+  for (int64_t l = 0; l < n; ++l) {
+    Doubles columns;
+    __builtin_memcpy(&columns, b + l * kGramColumns, sizeof columns);
+#pragma GCC unroll 4
+    for (int r = 0; r < kGramRows; ++r) sums[r] += columns * a[l * kGramColumns + r];
+  }
+#pragma GCC unroll 4
+  for (int r = 0; r < kGramRows; ++r) {
+    for (int c = 0; c < kGramColumns; ++c) gram[r * apart + c] += sums[r][c];
+  }
+}
+
+void gram_rows(const float* rows, int64_t n_rows, int64_t width, double* scratch, double* gram) {
+  const int64_t dim = (width + kPanel - 1) / kPanel * kPanel;
+  constexpr int64_t kHeight = kEntries * kGramColumns;
+  double* total = scratch;
+  double* block = scratch + dim * dim;
+  for (int64_t j = 0; j < dim * dim + kEntries * dim; ++j) scratch[j] = 0.0;
+  for (int64_t first = 0; first < n_rows; first += kEntries) {
+    const int64_t count = first + kEntries < n_rows ? kEntries : n_rows - first;
+    for (int64_t r = 0; r < count; ++r) {
+      const float* row = rows + (first + r) * width;
+      for (int64_t j = 0; j < width; ++j) {
+        block[j / kGramColumns * kHeight + r * kGramColumns + j % kGramColumns] =
+            static_cast<double>(row[j]);
+      }
+    }
+    for (int64_t p = 0; p < dim / kGramColumns; ++p) {
+      for (int64_t q = 0; q <= p; ++q) {
+        for (int64_t r = 0; r < kGramColumns; r += kGramRows) {
+          gram_tile(block + p * kHeight + r, block + q * kHeight, count,
+                    total + (p * kGramColumns + r) * dim + q * kGramColumns, dim);
+        }
+      }
+    }
+  }
+  for (int64_t i = 0; i < width; ++i) {
+    for (int64_t j = 0; j <= i; ++j) gram[i * width + j] += total[i * dim + j];
+  }
+}
+
 double observed_loss(const AlsEntries& entries, int64_t start, int64_t stop) {
   const int64_t width = entries.width;
   double total = 0.0;

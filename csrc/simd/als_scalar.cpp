@@ -27,10 +27,9 @@ inline float sum_of(Vec value) { return (value[0] + value[2]) + (value[1] + valu
 
 }  // namespace
 
-extern const AlsKernels kAlsScalar = {"scalar", solve_rows, rotate_rows, observed_loss};
+extern const AlsKernels kAlsScalar = {"scalar", solve_rows, rotate_rows, gram_rows, observed_loss};
 
-int64_t als_scratch_floats(const AlsHalf& half, int64_t longest) {
-  const int64_t dim = half.dim;
+int64_t als_scratch_floats(int64_t dim, int64_t longest) {
   constexpr int64_t kVectors = 8;
   return panel_at(dim / kPanel) + 2 * kEntries * dim + 2 * dim * dim + 3 * kRowsAtOnce * dim +
          kVectors * dim + (longest > dim ? longest : dim);

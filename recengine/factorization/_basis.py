@@ -1,31 +1,27 @@
-"""The basis in which a Gram matrix is diagonal, and rows turned into it and back."""
+"""The basis in which a Gram matrix is diagonal: rows are turned into it, solved and turned back."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recengine._types import Float32Array, Float64Array
-from recengine.factorization._schedule import even_bounds
-
-if TYPE_CHECKING:
-    from recengine.factorization._schedule import Workers
 
 PANEL = 16  # columns that the kernels take side by side
 
 
 @dataclass(frozen=True)
 class Basis:
-    """Orthogonal eigenvectors of a Gram matrix.
+    """Orthonormal eigenvectors of a Gram matrix.
 
     Attributes
     ----------
     spectrum : ndarray (dim,), float64
-        The eigenvalues, ascending, not below 0; zeros up to a multiple of 16.
-    into, out_of : ndarray (dim / 16, rows, 16), float32
-        Panels of the rotation (rows = factors) and of its transpose (rows = dim).
+        The eigenvalues, ascending, not below 0; dim is `factors` up to a multiple of 16, the rest
+        is 0.
+    into, out_of : ndarray (dim / 16, factors, 16) and (dim / 16, dim, 16), float32
+        Panels of 16 columns of the rotation, and of its transpose.
     """
 
     spectrum: Float64Array
@@ -39,26 +35,15 @@ class Basis:
 
     @classmethod
     def of(cls, gram: Float64Array) -> Basis:
-        """Return the basis of a symmetric positive semidefinite matrix. O(factors³), LAPACK."""
+        """Return the basis of a symmetric positive semidefinite matrix; O(factors³), LAPACK."""
         values, vectors = np.linalg.eigh(gram)
-        width = len(gram)
-        dim = -(-width // PANEL) * PANEL
+        factors = len(gram)
+        dim = -(-factors // PANEL) * PANEL
         spectrum = np.zeros(dim)
-        spectrum[:width] = np.maximum(values, 0.0)
+        spectrum[:factors] = np.maximum(values, 0.0)
         square = np.zeros((dim, dim), np.float32)
-        square[:width, :width] = vectors
-        return cls(spectrum, _panels(square[:width]), _panels(square.T))
-
-    def rotated(self, rows: Float32Array, team: Workers) -> Float32Array:
-        """Return rows (n, factors) in the basis: (n, dim), padded with zeros."""
-        from recengine._native import rotate_rows
-
-        turned = np.empty((len(rows), self.dim), np.float32)
-        team.run(
-            lambda start, stop: rotate_rows(rows, self.into, turned, start, stop),
-            even_bounds(len(rows)),
-        )
-        return turned
+        square[:factors, :factors] = vectors
+        return cls(spectrum, _panels(square[:factors]), _panels(square.T))
 
 
 def _panels(matrix: Float32Array) -> Float32Array:

@@ -16,7 +16,7 @@ _MAX_COLUMNS = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class Likes:
-    """A CSR matrix with sorted, unique column indices and positive float32 confidences.
+    """A CSR matrix with sorted, unique column indices and float32 confidences, none of them 0.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Likes:
     indptr : ndarray (n_rows + 1,), int64
     indices : ndarray (n_likes,), int32
     confidences : ndarray (n_likes,), float32
-        `alpha` times the weight, rounded to float32 as implicit does.
+        Positive, but for dislikes where these were asked for (`signed`): `alpha` times the weight, rounded to float32 as implicit does.
     """
 
     shape: tuple[int, int]
@@ -45,7 +45,9 @@ class Likes:
         return _from_csr(matrix.T.tocsr())
 
 
-def as_likes(matrix: Any, alpha: float, *, shape: tuple[int, int] | None = None) -> Likes:
+def as_likes(
+    matrix: Any, alpha: float, *, shape: tuple[int, int] | None = None, signed: bool = False
+) -> Likes:
     """Return `matrix` (Interactions or scipy sparse, user x item) as `Likes`.
 
     Duplicates are summed, explicit zeros dropped, `alpha` multiplied in; the input is not changed.
@@ -55,7 +57,7 @@ def as_likes(matrix: Any, alpha: float, *, shape: tuple[int, int] | None = None)
     TypeError
         Neither Interactions nor a scipy sparse matrix, or its values are not real numbers.
     ValueError
-        A value is negative, not finite or beyond float32, or the shape is not `shape`.
+        A value is negative (unless `signed`), not finite or beyond float32, or the shape is not `shape`.
     """
     from scipy.sparse import csr_array
 
@@ -75,7 +77,7 @@ def as_likes(matrix: Any, alpha: float, *, shape: tuple[int, int] | None = None)
         _check_structure(sparse)
     csr = csr_array(sparse)
     weights = np.asarray(csr.data)
-    _check_weights("matrix", weights)
+    _check_weights("matrix", weights, signed=signed)
     merged = csr_array((weights.astype(np.float32), csr.indices, csr.indptr), shape=csr.shape)
     if not merged.has_canonical_format or not merged.data.all():
         merged = merged.copy()
@@ -126,8 +128,8 @@ def merged_events(
     return rows, _scaled(values, alpha)
 
 
-def _check_weights(name: str, weights: NDArray[Any]) -> None:
-    """Refuse weights that are not real, not finite, beyond float32 or negative."""
+def _check_weights(name: str, weights: NDArray[Any], *, signed: bool = False) -> None:
+    """Refuse weights that are not real, not finite, beyond float32 or (unless `signed`) negative."""
     if weights.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {weights.dtype}")
     if not weights.size:
@@ -136,17 +138,18 @@ def _check_weights(name: str, weights: NDArray[Any]) -> None:
     if not np.isfinite(low) or not np.isfinite(high):
         bad = weights[~np.isfinite(weights)][0]
         raise ValueError(f"{name} must hold finite weights, got {bad}")
-    if low < 0:
+    if low < 0 and not signed:
         raise ValueError(f"{name} must hold weights >= 0, got {low:g}")
-    if high > np.finfo(np.float32).max:
-        raise ValueError(f"{name} must hold weights that fit float32, got {high:g}")
+    largest = max(float(high), -float(low))
+    if largest > float(np.finfo(np.float32).max):
+        raise ValueError(f"{name} must hold weights that fit float32, got {largest:g}")
 
 
 def _scaled(weights: Float32Array, alpha: float) -> Float32Array:
     """Return ``alpha * weights`` in float32, refusing an overflow."""
     with np.errstate(over="ignore"):
         product: Float32Array = np.float32(alpha) * weights
-    if product.size and not np.isfinite(product.max()):
+    if product.size and not np.isfinite(np.abs(product).max()):
         raise ValueError(f"alpha times the largest weight must fit float32, got alpha {alpha:g}")
     return product
 

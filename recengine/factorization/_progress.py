@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
+
+
+class Advance(Protocol):
+    """Marks steps as done; a note stands beside the bar."""
+
+    def __call__(self, steps: int = 1, note: str = "") -> None: ...
 
 
 @contextmanager
-def bar(label: str, total: int, shown: bool) -> Iterator[Callable[[], None]]:
+def bar(label: str, total: int, shown: bool) -> Iterator[Advance]:
     """Give a function that marks one of `total` steps as done; draws on standard error."""
     if not shown:
-        yield lambda: None
+        yield lambda steps=1, note="": None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total)
-        yield lambda: progress.advance(task)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:g}/{task.total:g}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(label, total=total, note="")
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            progress.update(task, advance=steps, **({"note": note} if note else {}))
+
+        yield advance

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 
 from recengine._types import Float32Array, Float64Array, Int64Array
+from recengine.factorization._basis import PANEL, Basis
+from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._likes import Likes
 from recengine.factorization._objective import Objective
+from recengine.factorization._progress import bar
 
 _N_RANGES = 64  # whatever the number of threads, so that partial sums never depend on it
+_GRAM_ROWS = 64  # that the kernel takes at once
 _T = TypeVar("_T")
 
 
@@ -46,59 +51,95 @@ def gram(factors: Float32Array, team: Workers) -> Float64Array:
 
     The partial sums of fixed row ranges are added in the order of the rows.
     """
-    from recengine.factorization import _als_kernels as kernels
+    from recengine._native import add_gram
 
     n_rows, dim = factors.shape
-    n_blocks = -(-n_rows // kernels.BLOCK)
-    bounds = np.minimum(even_bounds(n_blocks) * kernels.BLOCK, n_rows)
+    bounds = np.minimum(even_bounds(-(-n_rows // _GRAM_ROWS)) * _GRAM_ROWS, n_rows)
 
     def partial(start: int, stop: int) -> Float64Array:
         part = np.zeros((dim, dim))
-        kernels.add_gram(factors, start, stop, part)
+        add_gram(factors, part, start, stop)
         return part
 
     total = np.zeros((dim, dim))
     for part in team.run(partial, bounds):
         total += part
-    return np.triu(total) + np.triu(total, 1).T
+    return np.tril(total) + np.tril(total, -1).T
+
+
+@dataclass(frozen=True)
+class Solver:
+    """How rows are solved.
+
+    Attributes
+    ----------
+    name : {"cholesky", "cg", "block"}
+    steps : int
+        Of conjugate gradients, from the row as it is.
+    block : int
+        Coordinates that "block" solves at once, a multiple of 16.
+    """
+
+    name: str
+    steps: int = 0
+    block: int = PANEL
+
+    def cost_bounds(self, indptr: Int64Array, dim: int) -> Int64Array:
+        """Return the bounds of row ranges of about equal cost, counted in multiplications."""
+        if self.name == "cg":
+            return cost_bounds(indptr, 2 * (self.steps + 1) * dim, 2 * dim * (dim + self.steps))
+        width = dim if self.name == "cholesky" else min(self.block, dim)
+        return cost_bounds(indptr, dim * width / 2, dim * width**2 / 6 + 2 * dim**2)
 
 
 def solve_half(
     objective: Objective,
+    solver: Solver,
     likes: Likes,
     fixed: Float32Array,
     solved: Float32Array,
     team: Workers,
     side: str,
+    prior: Float32Array | None = None,
 ) -> None:
     """Solve every row of `likes` against the `fixed` factors of the other side, into `solved`.
+
+    `prior` (like `solved`) is what the ridge pulls towards; 0 without. A row without entries is
+    its prior.
 
     Raises
     ------
     ValueError
         A row's system is not positive definite in float64, or its solution not a float32.
     """
-    from recengine.factorization import _als_kernels as kernels
+    from recengine._native import AlsHalf, float_table, rotate_rows
 
-    base = objective.unobserved_weight * gram(fixed, team)
-    ridges = objective.ridges(likes.counts, likes.shape[1])
-
-    def solve(start: int, stop: int) -> int:
-        row: int = kernels.solve_rows(
-            likes.indptr,
-            likes.indices,
-            likes.confidences,
-            objective.shift,
-            base,
-            ridges,
-            fixed,
-            solved,
-            start,
-            stop,
-        )
-        return row
-
-    failed = [row for row in team.run(solve, cost_bounds(likes.indptr, fixed.shape[1])) if row >= 0]
+    basis = Basis.of(gram(fixed, team))
+    rotated = float_table(len(fixed), basis.dim)
+    team.run(
+        lambda start, stop: rotate_rows(fixed, basis.into, rotated, start, stop),
+        even_bounds(len(fixed)),
+    )
+    spectrum = objective.unobserved_weight * basis.spectrum
+    spectrum[fixed.shape[1] :] = 1.0  # of the padding, where factors are 0
+    half = AlsHalf(
+        likes.indptr,
+        likes.indices,
+        likes.confidences,
+        objective.shift,
+        rotated,
+        spectrum,
+        objective.ridges(likes.counts, likes.shape[1]),
+        basis.into,
+        basis.out_of,
+        prior,
+        solved,
+        solver.name,
+        solver.steps,
+        solver.block,
+    )
+    rows = team.run(half.solve, solver.cost_bounds(likes.indptr, basis.dim))
+    failed = [row for row in rows if row >= 0]
     if failed:
         raise not_solvable(objective.regularization, f"{side} {failed[0]}")
 
@@ -115,10 +156,10 @@ def loss(
     objective: Objective, likes: Likes, users: Float32Array, items: Float32Array, team: Workers
 ) -> float:
     """Return the objective per unit of weight (see `ALS.loss`), summed in float64."""
-    from recengine.factorization import _als_kernels as kernels
+    from recengine._native import als_loss
 
     def observed(start: int, stop: int) -> float:
-        part: float = kernels.observed_loss(
+        part: float = als_loss(
             likes.indptr,
             likes.indices,
             likes.confidences,
@@ -131,7 +172,7 @@ def loss(
         return part
 
     n_users, n_items = likes.shape
-    total = sum(team.run(observed, cost_bounds(likes.indptr, users.shape[1])))
+    total = sum(team.run(observed, cost_bounds(likes.indptr, 1.0, 1.0)))
     total += objective.unobserved_weight * float((gram(users, team) * gram(items, team)).sum())
     item_counts = np.bincount(likes.indices, minlength=n_items)
     for counts, n_other, factors in (
@@ -141,7 +182,7 @@ def loss(
         norms = np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
         total += float((objective.ridges(counts, n_other) * norms).sum())
     n_likes = len(likes.indices)
-    weight = float(likes.confidences.sum(dtype=np.float64))
+    weight = float(np.abs(likes.confidences).sum(dtype=np.float64))
     weight += objective.unobserved_weight * (n_users * n_items - objective.shift * n_likes)
     return total / weight if weight > 0 else 0.0
 
@@ -152,15 +193,59 @@ def even_bounds(n: int) -> Int64Array:
     return np.arange(n_ranges + 1, dtype=np.int64) * n // n_ranges
 
 
-def cost_bounds(indptr: Int64Array, dim: int) -> Int64Array:
-    """Return the bounds of at most `_N_RANGES` row ranges of about equal cost.
-
-    A row of n entries costs n d²/2 multiplications for its products and d³/6 for its Cholesky
-    factorization: n + d/3 in units of d²/2.
-    """
+def cost_bounds(indptr: Int64Array, per_entry: float, per_row: float) -> Int64Array:
+    """Return the bounds of at most `_N_RANGES` row ranges of about equal cost."""
     n_rows = len(indptr) - 1
-    cost: Any = indptr + (dim / 3) * np.arange(n_rows + 1)
+    cost: Any = per_entry * indptr.astype(np.float64) + per_row * np.arange(n_rows + 1)
     shares = np.linspace(0, cost[-1], min(_N_RANGES, max(n_rows, 1)) + 1)
     bounds = np.searchsorted(cost, shares).astype(np.int64)
     bounds[0], bounds[-1] = 0, n_rows
     return np.unique(bounds)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a training tells while it runs.
+
+    Attributes
+    ----------
+    progress : bool
+        Draw a bar with the loss.
+    callback : callable or None
+        Takes (epochs done, loss); the training ends where it returns True.
+    checkpoint : Checkpoint or None
+        Where to go on from, and what is written after every epoch.
+    """
+
+    progress: bool = False
+    callback: Callable[[int, float], object] | None = None
+    checkpoint: Checkpoint | None = None
+
+
+def alternate(
+    objective: Objective,
+    solver: Solver,
+    likes: Likes,
+    factors: tuple[Float32Array, Float32Array],
+    iterations: int,
+    team: Workers,
+    watch: Watch,
+) -> None:
+    """Train (users, items) in place: each epoch solves all users, then all items."""
+    users, items = factors
+    by_item = likes.transposed()
+    told = watch.progress or watch.callback is not None
+    done = 0 if watch.checkpoint is None else watch.checkpoint.restore(users, items)
+    if done > iterations:
+        raise ValueError(f"iterations must be >= the {done} of the checkpoint, got {iterations}")
+    with bar("ALS", iterations, watch.progress) as advance:
+        advance(done)
+        for epoch in range(done + 1, iterations + 1):
+            solve_half(objective, solver, likes, items, users, team, "user")
+            solve_half(objective, solver, by_item, users, items, team, "item")
+            if watch.checkpoint is not None:
+                watch.checkpoint.save(epoch, users, items)
+            now = loss(objective, likes, users, items, team) if told else 0.0
+            advance(note=f"loss {now:.6g}")
+            if watch.callback is not None and watch.callback(epoch, now) is True:
+                break

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +19,16 @@ from recengine._validation import (
     as_real,
 )
 from recengine.factorization import _fold_in, _training
+from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._events import as_events
 from recengine.factorization._initial import initial_factors
-from recengine.factorization._likes import as_likes
+from recengine.factorization._likes import Likes, as_likes
 from recengine.factorization._objective import OBJECTIVES, Objective
-from recengine.factorization._progress import bar
 from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
 from recengine.factorization.online import Online
 
-SOLVERS = ("cholesky",)
+SOLVERS = ("cg", "cholesky", "block")
+_CG_STEPS, _BLOCK_SIZE = 3, 64
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,12 @@ class ALS(Online):
         What every weight is multiplied with, > 0.
     iterations : int, default 15
         Epochs: each solves all users, then all items.
-    solver : {"cholesky"}
-        The exact solution of every row.
+    solver : {"cg", "cholesky", "block"}
+        How an epoch solves a row, in the basis in which the other side's Gram matrix is diagonal.
+        "cg": some steps of conjugate gradients from the row's last solution, preconditioned by the
+        diagonal: the fastest way to a given loss. "cholesky": the exact solution. "block": one
+        pass over blocks of coordinates, each solved exactly (iALS++). Rows of few entries are
+        solved exactly by "block" too.
     objective : {"implicit", "ials"}
         "implicit" is the objective of the library of that name (version 0.7): an observed pair
         has confidence ``alpha * weight``, every other pair 1. "ials" adds `unobserved_weight`
@@ -70,6 +76,10 @@ class ALS(Online):
     frequency_exponent : float, optional
         "ials" only, >= 0; 1 when omitted. Rows of n entries are regularized by
         ``regularization * (n + unobserved_weight * n_other) ** frequency_exponent``.
+    cg_steps : int, optional
+        "cg" only, >= 1; 3 when omitted.
+    block_size : int, optional
+        "block" only, a positive multiple of 16; 64 when omitted.
 
     Attributes
     ----------
@@ -79,8 +89,10 @@ class ALS(Online):
 
     Notes
     -----
-    Cost of an iteration: O(n_entries factors² + (n_users + n_items) factors³). Memory beyond the
-    factors: the CSR matrix and one transposed copy. The factors are the same bits at any
+    Cost of an iteration: O(n_entries factors cg_steps + (n_users + n_items) factors²) for "cg",
+    O(n_entries factors² + (n_users + n_items) factors³) for "cholesky", with `block_size` for one
+    of the factors for "block". Memory beyond the factors: the CSR matrix, one transposed copy, and
+    the larger side's factors once more. The factors are the same bits at any
     `num_threads` for a given (seed, data) on one machine. A fitted model is immutable and may be
     used from any number of threads; a second `fit` replaces it by one reference. Checked against
     a float64 NumPy oracle and against implicit.
@@ -89,7 +101,10 @@ class ALS(Online):
     ----------
     Hu, Koren, Volinsky: Collaborative filtering for implicit feedback datasets, 2008, section 4.
     Rendle, Krichene, Zhang, Koren: Revisiting the performance of iALS on item recommendation
-    benchmarks, 2021, section 2.
+    benchmarks, 2021, section 2; the same: iALS++: speeding up matrix factorization with subspace
+    optimization, 2021.
+    Takács, Pilászy, Tikk: Applications of the conjugate gradient method for implicit feedback
+    collaborative filtering, 2011.
     """
 
     def __init__(
@@ -98,13 +113,15 @@ class ALS(Online):
         regularization: float = 0.01,
         alpha: float = 1.0,
         iterations: int = 15,
-        solver: str = "cholesky",
+        solver: str = "cg",
         objective: str = "implicit",
         num_threads: int | None = None,
         random_state: int | np.random.Generator | None = None,
         *,
         unobserved_weight: float | None = None,
         frequency_exponent: float | None = None,
+        cg_steps: int | None = None,
+        block_size: int | None = None,
     ) -> None:
         self.factors = as_count("factors", factors, minimum=1)
         self.regularization = as_real("regularization", regularization, minimum=0)
@@ -119,6 +136,10 @@ class ALS(Online):
         self.random_state = random_state
         self.unobserved_weight = self._ials_only("unobserved_weight", unobserved_weight, 0.1)
         self.frequency_exponent = self._ials_only("frequency_exponent", frequency_exponent, 1.0)
+        self.cg_steps = self._solver_only("cg", "cg_steps", cg_steps, _CG_STEPS)
+        self.block_size = self._solver_only("block", "block_size", block_size, _BLOCK_SIZE)
+        if self.block_size is not None and self.block_size % _training.PANEL:
+            raise ValueError(f"block_size must be a multiple of 16, got {block_size}")
         self._fitted: _Fitted | None = None
 
     def _ials_only(self, name: str, value: float | None, default: float) -> float | None:
@@ -126,6 +147,13 @@ class ALS(Online):
             return as_real(name, default if value is None else value, minimum=0)
         if value is not None:
             raise ValueError(f'{name} must be None unless objective="ials", got {value!r}')
+        return None
+
+    def _solver_only(self, solver: str, name: str, value: Any, default: int) -> int | None:
+        if self.solver == solver:
+            return as_count(name, default if value is None else value, minimum=1)
+        if value is not None:
+            raise ValueError(f'{name} must be None unless solver="{solver}", got {value!r}')
         return None
 
     def _objective(self) -> Objective:
@@ -147,18 +175,32 @@ class ALS(Online):
 
     # --- training -------------------------------------------------------------------------------
 
-    def fit(self, matrix: Any, init: Any = None, progress: bool = False) -> ALS:
+    def fit(
+        self,
+        matrix: Any,
+        init: Any = None,
+        progress: bool = False,
+        callback: Callable[[int, float], object] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> ALS:
         """Learn the factors of `matrix`.
 
         Parameters
         ----------
         matrix : Interactions or scipy sparse (n_users, n_items)
-            Weights >= 0. Duplicates are summed; explicit zeros are not likes.
+            Duplicates are summed; explicit zeros are not events. A negative weight is a dislike:
+            of that confidence that the score is 0.
         init : (user_factors, item_factors), optional
             Where to start, copied; otherwise drawn from `random_state` (users first): uniform in
             [0, 0.01) for "implicit", normal with deviation ``0.1 / sqrt(factors)`` for "ials".
         progress : bool
-            Draw a bar on standard error.
+            Draw a bar with the loss on standard error.
+        callback : callable, optional
+            Called after every epoch with (epochs done, loss); the training ends where it returns
+            True. What it raises ends the training too, the model unchanged.
+        checkpoint : path-like, optional
+            A file that is replaced after every epoch. Where it is there, of the same data,
+            settings and `init`, training goes on from it: to the same bits as without the stop.
 
         Returns
         -------
@@ -170,29 +212,45 @@ class ALS(Online):
         TypeError
             `matrix` is not sparse or does not hold real numbers; `progress` is not a bool.
         ValueError
-            A weight is negative or not finite, `init` has the wrong shape, or a system cannot be
-            solved (only where `regularization` is about 0, or `frequency_exponent` so large that
-            it overflows). The model is unchanged then.
+            A weight is not finite, `init` has the wrong shape, `checkpoint` is of another training,
+            or a system cannot be solved (only where `regularization` is about 0, or
+            `frequency_exponent` so large that it overflows). The model is unchanged then.
+
+        Notes
+        -----
+        The loss that `progress` and `callback` ask for costs about a tenth of an epoch.
         """
         if not isinstance(progress, bool | np.bool_):
             raise TypeError(f"progress must be a bool, got {type(progress).__name__}")
-        likes = as_likes(matrix, self.alpha)
+        if callback is not None and not callable(callback):
+            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        likes = as_likes(matrix, self.alpha, signed=True)
         users, items = initial_factors(
             self.objective, likes.shape, self.factors, init, self.random_state
         )
-        objective, by_item = self._objective(), likes.transposed()
-        with (
-            _training.workers(self._threads()) as team,
-            bar("ALS", 2 * self.iterations, progress) as advance,
-        ):
-            for _ in range(self.iterations):
-                _training.solve_half(objective, likes, items, users, team, "user")
-                advance()
-                _training.solve_half(objective, by_item, users, items, team, "item")
-                advance()
+        objective = self._objective()
+        kept = None if checkpoint is None else self._checkpoint(checkpoint, likes, init)
+        with _training.workers(self._threads()) as team:
+            _training.alternate(
+                objective,
+                _training.Solver(self.solver, self.cg_steps or 0, self.block_size or 16),
+                likes,
+                (users, items),
+                self.iterations,
+                team,
+                _training.Watch(bool(progress), callback, kept),
+            )
             item_gram = _training.gram(items, team)
         self._publish(objective, users, items, item_gram)
         return self
+
+    def _checkpoint(self, path: Any, likes: Likes, init: Any) -> Checkpoint:
+        settings = {name: getattr(self, name) for name in _SAVED if name != "iterations"}
+        return Checkpoint(path, settings | {"random_state": self._seed()}, likes, init)
+
+    def _seed(self) -> int | None:
+        seed = self.random_state
+        return None if seed is None or isinstance(seed, np.random.Generator) else int(seed)
 
     def _publish(
         self, objective: Objective, users: Float32Array, items: Float32Array, gram: Float64Array
@@ -218,6 +276,7 @@ class ALS(Online):
             ials:     (Σ_O c (1 − p)² + w₀ Σ_all p² + Σ λ_u ‖x_u‖² + Σ λ_i ‖y_i‖²)
                       / (Σ_O c + w₀ n_all)
 
+        Of a dislike c is the size of its confidence, and p² stands for (1 − p)².
         The first is what implicit reports. Summed in float64; O(n_entries factors).
 
         Parameters
@@ -231,7 +290,7 @@ class ALS(Online):
         """
         fitted = self._require()
         shape = (len(fitted.users), len(fitted.items))
-        likes = as_likes(matrix, fitted.objective.alpha, shape=shape)
+        likes = as_likes(matrix, fitted.objective.alpha, shape=shape, signed=True)
         with _training.workers(self._threads()) as team:
             return _training.loss(fitted.objective, likes, fitted.users, fitted.items, team)
 
@@ -375,11 +434,8 @@ class ALS(Online):
             "item_factors": fitted.items,
             "item_gram": fitted.item_gram,
         }
-        seed = self.random_state
         meta = {name: getattr(self, name) for name in _SAVED}
-        meta["random_state"] = (
-            None if seed is None or isinstance(seed, np.random.Generator) else int(seed)
-        )
+        meta["random_state"] = self._seed()
         return arrays, meta
 
     @classmethod
@@ -423,6 +479,8 @@ _SAVED = (
     "objective",
     "unobserved_weight",
     "frequency_exponent",
+    "cg_steps",
+    "block_size",
 )
 
 

@@ -123,7 +123,23 @@ def test_init_is_copied(dense: Any, rng: Any) -> None:
         ({"regularization": np.nan}, ValueError, "regularization must be finite"),
         ({"alpha": 0}, ValueError, "alpha must be > 0, got 0"),
         ({"iterations": 0}, ValueError, "iterations must be >= 1, got 0"),
-        ({"solver": "cg"}, ValueError, "solver must be one of 'cholesky', got 'cg'"),
+        ({"solver": "lu"}, ValueError, "solver must be one of 'cg', 'cholesky', 'block', got 'lu'"),
+        ({"cg_steps": 0}, ValueError, "cg_steps must be >= 1, got 0"),
+        (
+            {"solver": "block", "cg_steps": 2},
+            ValueError,
+            'cg_steps must be None unless solver="cg", got 2',
+        ),
+        (
+            {"block_size": 32},
+            ValueError,
+            'block_size must be None unless solver="block", got 32',
+        ),
+        (
+            {"solver": "block", "block_size": 24},
+            ValueError,
+            "block_size must be a multiple of 16, got 24",
+        ),
         ({"objective": "bpr"}, ValueError, "objective must be one of 'implicit', 'ials'"),
         ({"num_threads": 0}, ValueError, "num_threads must be >= 1, got 0"),
         ({"random_state": -1}, ValueError, "random_state must be >= 0, got -1"),
@@ -153,7 +169,6 @@ def test_init_refuses(options: Any, error: type[Exception], message: str) -> Non
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        (-1.0, ValueError, "matrix must hold weights >= 0, got -1"),
         (np.nan, ValueError, "matrix must hold finite weights, got nan"),
         (np.inf, ValueError, "matrix must hold finite weights, got inf"),
         (1e39, ValueError, r"matrix must hold weights that fit float32, got 1e\+39"),

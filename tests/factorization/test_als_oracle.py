@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import als_oracle
@@ -23,6 +24,8 @@ OBJECTIVES: list[dict[str, Any]] = [
     {"objective": "ials", "regularization": 0.02, "frequency_exponent": 0.5},
 ]
 
+exact = partial(ALS, solver="cholesky")
+
 
 def start(rng: np.random.Generator, matrix: Any, dim: int) -> tuple[Any, Any]:
     n_users, n_items = matrix.shape
@@ -35,7 +38,7 @@ def start(rng: np.random.Generator, matrix: Any, dim: int) -> tuple[Any, Any]:
 def test_fit_equals_oracle(make_matrix: Any, rng: Any, options: Any, dim: int) -> None:
     matrix = make_matrix()
     init = start(rng, matrix, dim)
-    model = ALS(dim, iterations=2, **options).fit(matrix, init=init)
+    model = exact(dim, iterations=2, **options).fit(matrix, init=init)
     users, items = als_oracle.fit(model, matrix.toarray(), *init)
     want = als_oracle.loss(model, matrix.toarray(), users, items)
     got = als_oracle.loss(model, matrix.toarray(), model.user_factors_, model.item_factors_)
@@ -48,7 +51,7 @@ def test_fit_equals_oracle(make_matrix: Any, rng: Any, options: Any, dim: int) -
 def test_one_half_equals_oracle_row_by_row(make_matrix: Any, rng: Any, options: Any) -> None:
     matrix = make_matrix(per_user=35, n_items=150)  # some rows need more than one block
     users, items = start(rng, matrix, 12)
-    model = ALS(12, iterations=1, **options).fit(matrix, init=(users, items))
+    model = exact(12, iterations=1, **options).fit(matrix, init=(users, items))
     want = [als_oracle.solve_row(model, row, items) for row in matrix.toarray()]
     np.testing.assert_allclose(model.user_factors_, want, rtol=1e-4, atol=1e-5)
 
@@ -56,7 +59,7 @@ def test_one_half_equals_oracle_row_by_row(make_matrix: Any, rng: Any, options: 
 @pytest.mark.parametrize("options", OBJECTIVES)
 def test_loss_equals_sum_over_all_pairs(make_matrix: Any, options: Any) -> None:
     matrix = make_matrix()
-    model = ALS(7, iterations=1, random_state=0, **options).fit(matrix)
+    model = exact(7, iterations=1, random_state=0, **options).fit(matrix)
     want = als_oracle.loss(model, matrix.toarray(), model.user_factors_, model.item_factors_)
     assert model.loss(matrix) == pytest.approx(want, rel=1e-7)
     other = make_matrix()
@@ -70,7 +73,7 @@ def test_loss_never_rises(make_matrix: Any, rng: Any, options: Any) -> None:
     factors = start(rng, matrix, 6)
     losses = []
     for _ in range(8):
-        model = ALS(6, iterations=1, **options).fit(matrix, init=factors)
+        model = exact(6, iterations=1, **options).fit(matrix, init=factors)
         factors = (model.user_factors_, model.item_factors_)
         losses.append(model.loss(matrix))
     assert np.diff(losses).max() <= 1e-6 * losses[0]
@@ -103,7 +106,7 @@ def test_loss_equals_implicit(
 ) -> None:
     matrix = make_matrix(n_users=300, n_items=200, per_user=20)
     init = tuple(rng.random((n, 32), dtype=np.float32) * np.float32(0.01) for n in matrix.shape)
-    model = ALS(32, regularization, alpha, iterations=15).fit(matrix, init=init)
+    model = exact(32, regularization, alpha, iterations=15).fit(matrix, init=init)
     peer = fit_implicit(matrix, model, init, dtype)
     want = als_oracle.loss(model, matrix.toarray(), peer.user_factors, peer.item_factors)
     assert model.loss(matrix) == pytest.approx(want, rel=1e-5)
@@ -114,7 +117,7 @@ def test_loss_equals_implicit_on_ml_100k(ml_100k_folder: Any) -> None:
 
     matrix = load_ml_100k(ml_100k_folder).interactions.split_last(1)[0].to_csr()
     init = initial_factors("implicit", matrix.shape, 64, None, 0)
-    model = ALS(64, 10.0, iterations=15).fit(matrix, init=init)
+    model = exact(64, 10.0, iterations=15).fit(matrix, init=init)
     peer = fit_implicit(matrix, model, init, np.float32)
     want = als_oracle.loss(model, matrix.toarray(), peer.user_factors, peer.item_factors)
     assert model.loss(matrix) == pytest.approx(want, rel=1e-6)
@@ -124,7 +127,7 @@ def test_loss_is_what_implicit_reports(make_matrix: Any, rng: Any) -> None:
     from implicit.cpu._als import calculate_loss
 
     matrix = make_matrix(n_users=300, n_items=200, per_user=20)
-    model = ALS(16, 0.1, iterations=3, random_state=0).fit(matrix)
+    model = exact(16, 0.1, iterations=3, random_state=0).fit(matrix)
     users, items = model.user_factors_.copy(), model.item_factors_.copy()
     want = calculate_loss(csr_matrix(matrix), users, items, 0.1, num_threads=1)
     assert model.loss(matrix) == pytest.approx(want, rel=1e-5)
@@ -164,7 +167,7 @@ def test_users_equal_oracle_for_any_matrix(data: st.DataObject) -> None:
     ).reshape(n_users, n_items)
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     users, items = (rng.standard_normal((n, dim), dtype=np.float32) for n in dense.shape)
-    model = ALS(dim, iterations=1, **options).fit(csr_array(dense), init=(users, items))
+    model = exact(dim, iterations=1, **options).fit(csr_array(dense), init=(users, items))
     want = np.array([als_oracle.solve_row(model, row, items) for row in dense])
     scale = 1e-3 * max(1.0, np.abs(want).max())
     np.testing.assert_allclose(model.user_factors_, want, rtol=1e-3, atol=scale)

@@ -30,13 +30,14 @@ OBJECTIVES: list[dict[str, Any]] = [
 def test_fold_in_equals_the_training_solve(make_matrix: Any, options: Any, dim: int) -> None:
     matrix = make_matrix(n_items=150, per_user=50)
     model = ALS(dim, iterations=2, random_state=0, **options).fit(matrix)
-    one_more = ALS(dim, iterations=1, **options).fit(
+    one_more = ALS(dim, iterations=1, solver="cholesky", **options).fit(
         matrix, init=(model.user_factors_, model.item_factors_)
     )
     for user in range(0, matrix.shape[0], 7):
         row = slice(matrix.indptr[user], matrix.indptr[user + 1])
         got = model.fold_in(matrix.indices[row], matrix.data[row])
-        np.testing.assert_allclose(got, one_more.user_factors_[user], rtol=1e-4, atol=1e-6)
+        want = one_more.user_factors_[user]  # solved in float32, in another basis
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5 * np.abs(want).max())
 
 
 @pytest.mark.parametrize("options", OBJECTIVES)

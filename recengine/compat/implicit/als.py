@@ -102,7 +102,8 @@ class AlternatingLeastSquares(FactorModel):
             self.regularization,
             self.alpha,
             self.iterations if iterations is None else iterations,
-            solver="cholesky",
+            solver="cg" if self.use_cg else "cholesky",
+            cg_steps=self.cg_steps if self.use_cg else None,
             num_threads=self._threads(),
         )
 
