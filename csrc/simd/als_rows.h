@@ -460,22 +460,45 @@ void rotate_rows(const float* rows, int64_t n_rows, int64_t width, const float* 
 // sums[r][c] += a[l][r] b[l][c] over n packed rows of doubles; the products are exact.
 constexpr int kGramRows = 4;
 constexpr int kGramColumns = 8;
-typedef double Doubles __attribute__((vector_size(kGramColumns * sizeof(double))));
+constexpr int kGramVecs = 2 * kGramColumns / kLanes;
+typedef double Doubles __attribute__((vector_size(kLanes * sizeof(float))));
+
+inline Doubles doubles(const double* from) {
+  Doubles value;
+  __builtin_memcpy(&value, from, sizeof value);
+  return value;
+}
 
 __attribute__((noinline)) void gram_tile(const double* a, const double* b, int64_t n, double* gram,
                                          int64_t apart) {
-  Doubles sums[kGramRows];
+  Doubles sums[kGramRows][kGramVecs];
 #pragma GCC unroll 4
-  for (int r = 0; r < kGramRows; ++r) sums[r] = Doubles{};
+  for (int r = 0; r < kGramRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kGramVecs; ++v) sums[r][v] = Doubles{};
+  }
   for (int64_t l = 0; l < n; ++l) {
-    Doubles columns;
-    __builtin_memcpy(&columns, b + l * kGramColumns, sizeof columns);
+    Doubles columns[kGramVecs];
 #pragma GCC unroll 4
-    for (int r = 0; r < kGramRows; ++r) sums[r] += columns * a[l * kGramColumns + r];
+    for (int v = 0; v < kGramVecs; ++v) {
+      columns[v] = doubles(b + l * kGramColumns + v * (kGramColumns / kGramVecs));
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kGramRows; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kGramVecs; ++v) {
+        sums[r][v] += columns[v] * a[l * kGramColumns + r];
+      }
+    }
   }
 #pragma GCC unroll 4
   for (int r = 0; r < kGramRows; ++r) {
-    for (int c = 0; c < kGramColumns; ++c) gram[r * apart + c] += sums[r][c];
+#pragma GCC unroll 4
+    for (int v = 0; v < kGramVecs; ++v) {
+      double* target = gram + r * apart + v * (kGramColumns / kGramVecs);
+      const Doubles after = doubles(target) + sums[r][v];
+      __builtin_memcpy(target, &after, sizeof after);
+    }
   }
 }
 
