@@ -57,7 +57,8 @@ def as_likes(
     TypeError
         Neither Interactions nor a scipy sparse matrix, or its values are not real numbers.
     ValueError
-        A value is negative (unless `signed`), not finite or beyond float32, or the shape is not `shape`.
+        A value is negative (unless `signed`), not finite or beyond float32, or the shape is not
+        `shape`.
     """
     from scipy.sparse import csr_array
 
@@ -129,7 +130,7 @@ def merged_events(
 
 
 def _check_weights(name: str, weights: NDArray[Any], *, signed: bool = False) -> None:
-    """Refuse weights that are not real, not finite, beyond float32 or (unless `signed`) negative."""
+    """Refuse weights that are not real and finite, beyond float32, or negative but for `signed`."""
     if weights.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {weights.dtype}")
     if not weights.size:

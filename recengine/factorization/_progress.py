@@ -20,15 +20,9 @@ def bar(label: str, total: int, shown: bool) -> Iterator[Advance]:
         yield lambda steps=1, note="": None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:g}/{task.total:g}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    columns = (*Progress.get_default_columns(), TextColumn("{task.fields[note]}"))
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(label, total=total, note="")
 

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 """A symmetric positive definite system of one row: products in, Cholesky factor, solution.
 
-The arithmetic of `_als_kernels`, without BLAS, Numba or the GIL. A system is (dim, dim) float64, of
+Without BLAS, Numba or the GIL. A system is (dim, dim) float64, of
 which the upper triangle counts; the inner loops run along its rows.
 """
 

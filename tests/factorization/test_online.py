@@ -93,7 +93,7 @@ def test_many_partial_fits_keep_the_gram_matrices(case: Any, rng: Any) -> None:
 
 def test_solving_all_rows_is_half_an_epoch(case: Any) -> None:
     model, dense = case
-    again = ALS(6, iterations=1, random_state=0, **_options(model))
+    again = ALS(6, iterations=1, solver="cholesky", random_state=0, **_options(model))
     again.fit(csr_array(dense), init=(model.user_factors_, model.item_factors_))
     model.partial_fit_users(np.arange(30), csr_array(dense))
     np.testing.assert_allclose(model.user_factors_, again.user_factors_, **CLOSE)

@@ -58,8 +58,6 @@ def show(stage: Stage, movies: Movies) -> Trained:
         encoder = TextEncoder.open(NAME, device="auto")
     with stage.step(f"encode {n_films:,} titles with genres on {encoder.device}"):
         vectors = encoder.encode(movies.texts)
-    with stage.step("load the ALS kernels (compiled by Numba on the first run, then cached)"):
-        _wake_kernels()
     with stage.step("split: last event of each user / last 20 % of time"):
         last, time = movies.inter.split_last(1), movies.inter.split_time(0.2)
     with stage.step(f"train ALS, {factors} factors, on all but each user's last event"):
@@ -77,14 +75,6 @@ def show(stage: Stage, movies: Movies) -> Trained:
 
 
 NAME = "minilm-l6-int8"
-
-
-def _wake_kernels() -> None:
-    from scipy.sparse import csr_array
-
-    from recengine.factorization import ALS
-
-    ALS(factors=2, iterations=1, random_state=0).fit(csr_array([[1.0, 0.0], [0.0, 1.0]]))
 
 
 def _fit(train: Interactions) -> ALS:

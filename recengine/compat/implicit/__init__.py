@@ -27,9 +27,8 @@ explicit zeros                  weight 0 in `fit`, "liked" in   no events, every
                                 `recommend` but not with
                                 `items`
 duplicate entries               solved as separate entries      summed
-negative weights (dislikes)     confidence of a 0               ValueError
-``use_cg=True`` (the default)   three steps towards the         the solution itself
-                                solution of each row
+``use_cg=True`` (the default)   three steps towards the         three preconditioned ones,
+                                solution of each row            which come closer
 negatives of BPR                drawn by popularity; a like is  drawn uniformly; never a like
                                 skipped, or taken with
                                 ``verify_negative_samples`` off

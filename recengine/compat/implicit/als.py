@@ -35,8 +35,7 @@ class AlternatingLeastSquares(FactorModel):
     use_native : True
         Anything else is refused.
     use_cg : bool, default True
-        Either way each row gets its exact solution, which is what implicit's conjugate gradient
-        approaches in three steps.
+        True: steps of conjugate gradients, preconditioned here. False: each row's exact solution.
     use_gpu : False
         Anything else is a DeviceError.
     iterations : int, default 15
@@ -120,7 +119,7 @@ class AlternatingLeastSquares(FactorModel):
         Parameters
         ----------
         user_items : sparse (n_users, n_items)
-            Weights >= 0; duplicates are summed, explicit zeros are not likes.
+            Duplicates are summed, explicit zeros are no events, negative weights are dislikes.
         show_progress : bool
             Draw a bar on standard error.
         callback : callable, optional
@@ -130,7 +129,7 @@ class AlternatingLeastSquares(FactorModel):
         Raises
         ------
         ValueError
-            A weight is negative or not finite, factors that are there have another shape, or a
+            A weight is not finite, factors that are there have another shape, or a
             system cannot be solved. The model is unchanged then.
         """
         draw, callback = as_draw(self.random_state), callback or self.fit_callback
