@@ -24,7 +24,8 @@ class Likes:
     indptr : ndarray (n_rows + 1,), int64
     indices : ndarray (n_likes,), int32
     confidences : ndarray (n_likes,), float32
-        Positive, but for dislikes where these were asked for (`signed`): `alpha` times the weight, rounded to float32 as implicit does.
+        `alpha` times the weight, rounded to float32 as implicit does. Positive, but for dislikes
+        where these were asked for (`signed`).
     """
 
     shape: tuple[int, int]
