@@ -27,6 +27,8 @@ def bar(label: str, total: int, shown: bool) -> Iterator[Advance]:
         task = progress.add_task(label, total=total, note="")
 
         def advance(steps: int = 1, note: str = "") -> None:
-            progress.update(task, advance=steps, **({"note": note} if note else {}))
+            progress.advance(task, steps)
+            if note:
+                progress.update(task, note=note)
 
         yield advance

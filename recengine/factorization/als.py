@@ -19,6 +19,7 @@ from recengine._validation import (
     as_real,
 )
 from recengine.factorization import _fold_in, _training
+from recengine.factorization._basis import PANEL
 from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._events import as_events
 from recengine.factorization._initial import initial_factors
@@ -138,7 +139,7 @@ class ALS(Online):
         self.frequency_exponent = self._ials_only("frequency_exponent", frequency_exponent, 1.0)
         self.cg_steps = self._solver_only("cg", "cg_steps", cg_steps, _CG_STEPS)
         self.block_size = self._solver_only("block", "block_size", block_size, _BLOCK_SIZE)
-        if self.block_size is not None and self.block_size % _training.PANEL:
+        if self.block_size is not None and self.block_size % PANEL:
             raise ValueError(f"block_size must be a multiple of 16, got {block_size}")
         self._fitted: _Fitted | None = None
 
