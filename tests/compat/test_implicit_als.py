@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random_array
 
+from recengine.factorization import ALS
+
 pytestmark = pytest.mark.filterwarnings("ignore:OpenBLAS is configured:RuntimeWarning")
 
 OURS, THEIRS = "recengine.compat.implicit.als", "implicit.als"
@@ -228,6 +230,26 @@ def test_a_callback_changes_no_bit(matrix: Any) -> None:
     model.fit(matrix, show_progress=False)
     assert losses == [None] * 4
     np.testing.assert_array_equal(model.item_factors, whole.item_factors)
+
+
+def test_dislikes_are_dislikes(matrix: Any) -> None:
+    signed = matrix.copy()
+    signed.data[::3] *= -1
+    ours, theirs = (fitted(library, signed, **SETTINGS[0]) for library in (OURS, THEIRS))
+    np.testing.assert_allclose(ours.user_factors, theirs.user_factors, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(ours.item_factors, theirs.item_factors, rtol=1e-4, atol=1e-4)
+
+
+def test_conjugate_gradients_come_at_least_as_far(matrix: Any) -> None:
+    losses = []
+    arrays, meta = ALS(8, 0.1).fit(matrix).state()
+    for library in (OURS, THEIRS):
+        model = importlib.import_module(library).AlternatingLeastSquares(8, 0.1, random_state=7)
+        assert model.use_cg
+        model.fit(matrix, show_progress=False)
+        parts = {"user_factors": model.user_factors, "item_factors": model.item_factors}
+        losses.append(ALS.from_state(arrays | parts, meta).loss(matrix))
+    assert losses[0] < losses[1] * 1.005
 
 
 def test_a_second_fit_goes_on(matrix: Any) -> None:
