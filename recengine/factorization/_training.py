@@ -15,6 +15,7 @@ from recengine.factorization._basis import PANEL, Basis
 from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._likes import Likes
 from recengine.factorization._objective import Objective
+from recengine.factorization._priors import Priors
 from recengine.factorization._progress import bar
 
 _N_RANGES = 64  # whatever the number of threads, so that partial sums never depend on it
@@ -153,9 +154,17 @@ def not_solvable(regularization: float, whose: str) -> ValueError:
 
 
 def loss(
-    objective: Objective, likes: Likes, users: Float32Array, items: Float32Array, team: Workers
+    objective: Objective,
+    likes: Likes,
+    users: Float32Array,
+    items: Float32Array,
+    team: Workers,
+    priors: tuple[Float32Array | None, Float32Array | None] = (None, None),
 ) -> float:
-    """Return the objective per unit of weight (see `ALS.loss`), summed in float64."""
+    """Return the objective per unit of weight (see `ALS.loss`), summed in float64.
+
+    `priors` are what (users, items) are drawn towards, 0 where None.
+    """
     from recengine._native import als_loss
 
     def observed(start: int, stop: int) -> float:
@@ -175,11 +184,12 @@ def loss(
     total = sum(team.run(observed, cost_bounds(likes.indptr, 1.0, 1.0)))
     total += objective.unobserved_weight * float((gram(users, team) * gram(items, team)).sum())
     item_counts = np.bincount(likes.indices, minlength=n_items)
-    for counts, n_other, factors in (
-        (likes.counts, n_items, users),
-        (item_counts, n_users, items),
+    for counts, n_other, factors, prior in (
+        (likes.counts, n_items, users, priors[0]),
+        (item_counts, n_users, items, priors[1]),
     ):
-        norms = np.einsum("ij,ij->i", factors, factors, dtype=np.float64)
+        away = factors if prior is None else factors.astype(np.float64) - prior
+        norms = np.einsum("ij,ij->i", away, away, dtype=np.float64)
         total += float((objective.ridges(counts, n_other) * norms).sum())
     n_likes = len(likes.indices)
     weight = float(np.abs(likes.confidences).sum(dtype=np.float64))
@@ -230,6 +240,7 @@ def alternate(
     iterations: int,
     team: Workers,
     watch: Watch,
+    priors: Priors,
 ) -> None:
     """Train (users, items) in place: each epoch solves all users, then all items."""
     users, items = factors
@@ -241,11 +252,13 @@ def alternate(
     with bar("ALS", iterations, watch.progress) as advance:
         advance(done)
         for epoch in range(done + 1, iterations + 1):
-            solve_half(objective, solver, likes, items, users, team, "user")
-            solve_half(objective, solver, by_item, users, items, team, "item")
+            drawn = priors.of_users(users)
+            solve_half(objective, solver, likes, items, users, team, "user", drawn)
+            drawn = priors.of_items(items)
+            solve_half(objective, solver, by_item, users, items, team, "item", drawn)
             if watch.checkpoint is not None:
                 watch.checkpoint.save(epoch, users, items)
-            now = loss(objective, likes, users, items, team) if told else 0.0
+            now = loss(objective, likes, users, items, team, priors.rows) if told else 0.0
             advance(note=f"loss {now:.6g}")
             if watch.callback is not None and watch.callback(epoch, now) is True:
                 break

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from recengine._errors import NotFittedError
-from recengine._types import Float32Array, Float64Array, TopK
+from recengine._types import Float32Array, TopK
 from recengine._validation import (
     as_choice,
     as_count,
@@ -22,9 +21,12 @@ from recengine.factorization import _fold_in, _training
 from recengine.factorization._basis import PANEL
 from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._events import as_events
+from recengine.factorization._featured import Featured
+from recengine.factorization._fitted import Fitted
 from recengine.factorization._initial import initial_factors
 from recengine.factorization._likes import Likes, as_likes
 from recengine.factorization._objective import OBJECTIVES, Objective
+from recengine.factorization._priors import Priors, priors_from_state, saved_priors
 from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
 from recengine.factorization.online import Online
 
@@ -32,19 +34,7 @@ SOLVERS = ("cg", "cholesky", "block")
 _CG_STEPS, _BLOCK_SIZE = 3, 64
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    """What one fit learned, read-only, replaced as a whole."""
-
-    objective: Objective
-    users: Float32Array
-    items: Float32Array
-    item_gram: Float64Array
-    base: Float64Array  # unobserved weight times item_gram: what every fold-in starts from
-    user_gram: Float64Array | None = None  # once items were solved online
-
-
-class ALS(Online):
+class ALS(Online, Featured):
     """Factors of a user x item matrix of implicit feedback, by alternating least squares.
 
     Parameters
@@ -86,7 +76,9 @@ class ALS(Online):
     ----------
     user_factors_ : ndarray (n_users, factors), float32, C-contiguous, read-only
     item_factors_ : ndarray (n_items, factors), float32, C-contiguous, read-only
-        The score of a pair is the dot product. Rows without entries are 0.
+        The score of a pair is the dot product. Rows without entries are 0, or their prior.
+    user_prior_, item_prior_ : ndarray of the same shapes, read-only, or None without features
+        What features predict of the factors: what rows are drawn towards instead of 0.
 
     Notes
     -----
@@ -141,7 +133,7 @@ class ALS(Online):
         self.block_size = self._solver_only("block", "block_size", block_size, _BLOCK_SIZE)
         if self.block_size is not None and self.block_size % PANEL:
             raise ValueError(f"block_size must be a multiple of 16, got {block_size}")
-        self._fitted: _Fitted | None = None
+        self._fitted: Fitted | None = None
 
     def _ials_only(self, name: str, value: float | None, default: float) -> float | None:
         if self.objective == "ials":
@@ -183,6 +175,9 @@ class ALS(Online):
         progress: bool = False,
         callback: Callable[[int, float], object] | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
+        *,
+        user_features: Any = None,
+        item_features: Any = None,
     ) -> ALS:
         """Learn the factors of `matrix`.
 
@@ -202,6 +197,13 @@ class ALS(Online):
         checkpoint : path-like, optional
             A file that is replaced after every epoch. Where it is there, of the same data,
             settings and `init`, training goes on from it: to the same bits as without the stop.
+            Not together with features.
+        user_features, item_features : array_like or scipy sparse (n_rows, n_features), optional
+            What is known of each user or item beside its entries: vectors of content, tags; columns
+            of about one scale. A linear map learns to predict factors from them (a row counts by
+            its entries, at most 50; generalised cross-validation chooses the strength of its
+            ridge), and the regularization of a row becomes ``λ ‖x − prediction‖²``: a row without
+            entries is its prediction, and one with many is what they say.
 
         Returns
         -------
@@ -229,7 +231,9 @@ class ALS(Online):
         users, items = initial_factors(
             self.objective, likes.shape, self.factors, init, self.random_state
         )
-        objective = self._objective()
+        objective, priors = self._objective(), Priors(likes, user_features, item_features)
+        if checkpoint is not None and not (user_features is None and item_features is None):
+            raise ValueError(f"checkpoint must be None where features are given, got {checkpoint}")
         kept = None if checkpoint is None else self._checkpoint(checkpoint, likes, init)
         with _training.workers(self._threads()) as team:
             _training.alternate(
@@ -240,9 +244,11 @@ class ALS(Online):
                 self.iterations,
                 team,
                 _training.Watch(bool(progress), callback, kept),
+                priors,
             )
             item_gram = _training.gram(items, team)
-        self._publish(objective, users, items, item_gram)
+        both = priors.users, priors.items
+        self._fitted = Fitted.of(objective, users, items, item_gram, both)
         return self
 
     def _checkpoint(self, path: Any, likes: Likes, init: Any) -> Checkpoint:
@@ -252,14 +258,6 @@ class ALS(Online):
     def _seed(self) -> int | None:
         seed = self.random_state
         return None if seed is None or isinstance(seed, np.random.Generator) else int(seed)
-
-    def _publish(
-        self, objective: Objective, users: Float32Array, items: Float32Array, gram: Float64Array
-    ) -> None:
-        base = objective.unobserved_weight * gram
-        for array in (users, items, gram, base):
-            array.flags.writeable = False
-        self._fitted = _Fitted(objective, users, items, gram, base)
 
     def _threads(self) -> int:
         if self.num_threads is not None:
@@ -278,7 +276,8 @@ class ALS(Online):
                       / (Σ_O c + w₀ n_all)
 
         Of a dislike c is the size of its confidence, and p² stands for (1 − p)².
-        The first is what implicit reports. Summed in float64; O(n_entries factors).
+        The first is what implicit reports. With features the norms are those of ``x − prior``.
+        Summed in float64; O(n_entries factors).
 
         Parameters
         ----------
@@ -293,11 +292,12 @@ class ALS(Online):
         shape = (len(fitted.users), len(fitted.items))
         likes = as_likes(matrix, fitted.objective.alpha, shape=shape, signed=True)
         with _training.workers(self._threads()) as team:
-            return _training.loss(fitted.objective, likes, fitted.users, fitted.items, team)
+            priors = self.user_prior_, self.item_prior_
+            return _training.loss(fitted.objective, likes, fitted.users, fitted.items, team, priors)
 
     # --- what was learned -----------------------------------------------------------------------
 
-    def _require(self) -> _Fitted:
+    def _require(self) -> Fitted:
         if self._fitted is None:
             raise NotFittedError("this ALS is not fitted: call fit(interactions) first")
         return self._fitted
@@ -325,7 +325,7 @@ class ALS(Online):
         Returns
         -------
         ndarray (factors,), float32
-            What `fit` would solve for a user with this row; 0 without events.
+            What `fit` without features would solve for a user with this row; 0 without events.
 
         Raises
         ------
@@ -435,6 +435,7 @@ class ALS(Online):
             "item_factors": fitted.items,
             "item_gram": fitted.item_gram,
         }
+        arrays |= saved_priors(fitted.user_prior, fitted.item_prior)
         meta = {name: getattr(self, name) for name in _SAVED}
         meta["random_state"] = self._seed()
         return arrays, meta
@@ -466,7 +467,10 @@ class ALS(Online):
         gram = np.ascontiguousarray(arrays["item_gram"], dtype=np.float64)
         if gram.shape != (model.factors, model.factors) or not np.isfinite(gram).all():
             raise ValueError(f"item_gram must be finite and of shape {2 * (model.factors,)}")
-        model._publish(model._objective(), _owned(users), _owned(items), gram.copy())
+        priors = priors_from_state(arrays, users, items)
+        model._fitted = Fitted.of(
+            model._objective(), _owned(users), _owned(items), gram.copy(), priors
+        )
         return model
 
 

@@ -14,7 +14,7 @@ from recengine.factorization._likes import as_likes
 from recengine.factorization.folded_user import FoldedUser
 
 if TYPE_CHECKING:
-    from recengine.factorization.als import _Fitted
+    from recengine.factorization._fitted import Fitted
 
 
 class Online:
@@ -24,9 +24,9 @@ class Online:
     it sees the model before or after. Changes from several threads must not overlap.
     """
 
-    _fitted: _Fitted | None
+    _fitted: Fitted | None
 
-    def _require(self) -> _Fitted:
+    def _require(self) -> Fitted:
         raise NotImplementedError
 
     def _threads(self) -> int:
