@@ -88,9 +88,11 @@ class Changes(Publications):
     ) -> None:
         """Add items, or replace the content and attributes of known ones.
 
-        A new item has no factors until it was observed and `publish_items` was called: `search` and
-        `similar_items` find it at once, `recommend` and `rank` only where content (or popularity)
-        has a weight above 0. A removed item that is added again has its old ordinal and factors.
+        A new item has factors at once where the model is an `ALS` whose `item_features` were the
+        content vectors of this engine: those that it predicts. Elsewhere it has none until it was
+        observed and `publish_items` was called: `search` and `similar_items` find it at once,
+        `recommend` and `rank` only where content (or popularity) has a weight above 0. A removed
+        item that is added again has its old ordinal and factors.
 
         Parameters
         ----------

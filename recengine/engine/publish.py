@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 
 from recengine._types import Float32Array, Int64Array, ItemId
+from recengine.engine.predicted import with_predicted
 from recengine.engine.profiles import Profile, Profiles
 from recengine.engine.sources import FactorModel, ModelSource
 from recengine.engine.state import State
@@ -110,6 +111,8 @@ def solved(state: State, pending: Pending) -> Publication | None:
 def published(state: State, made: Publication) -> State:
     """Return `state`, which may have followed `made.before`, with what was made of that one."""
     factors, model = made.factors, made.model
+    if state.content is not None:
+        model = with_predicted(model, state.content.vectors)  # of items that came meanwhile
     if state.factors is not None and state.factors is not made.before.factors:
         factors = state.factors.having(model.item_factors_, made.items, state.catalogue.removed)
     profiles = _knowing(state.profiles, model)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recengine._types import Float32Array, IdArray, Int64Array, ItemId
 from recengine._validation import as_matrix, refuse_set
 from recengine.engine.attributes import Columns
+from recengine.engine.predicted import with_predicted
 from recengine.engine.profiles import EMPTY, Profile
 from recengine.engine.sources import ModelSource
 from recengine.engine.state import State
@@ -50,7 +51,8 @@ def observed(state: State, events: Iterable[tuple[ItemId, int, float]]) -> State
 def with_items(state: State, ids: IdArray, vectors: Float32Array | None, columns: Columns) -> State:
     """Return the state with items added, or with new content and attributes for known ones.
 
-    A removed item that is added again has its old ordinal, factors and users. O(n_items dim).
+    A removed item that is added again has its old ordinal, factors and users. A new one has factors
+    where the model predicts them from content. O(n_items dim).
     """
     revived = (~state.catalogue.alive[: state.profiles.n_modelled]).any()
     catalogue, ordinals = state.catalogue.extended(ids, columns)
@@ -61,12 +63,24 @@ def with_items(state: State, ids: IdArray, vectors: Float32Array | None, columns
     content = state.content
     if content is not None and vectors is not None:
         content = content.having(len(catalogue.items), ordinals, vectors, catalogue.removed)
-    factors = state.factors
-    if factors is not None and state.model is not None and revived:
+    factors, model, profiles = state.factors, state.model, state.profiles
+    if factors is not None and model is not None and revived:
         gone = np.flatnonzero(~catalogue.alive[: factors.n_rows])
-        factors = ModelSource.of(factors.weight, state.model.item_factors_, gone)
+        factors = ModelSource.of(factors.weight, model.item_factors_, gone)
+    if factors is not None and model is not None and content is not None:
+        model = with_predicted(model, content.vectors)
+        new = np.arange(profiles.n_modelled, len(model.item_factors_))
+        if len(new):
+            factors = factors.having(model.item_factors_, new, catalogue.removed)
+            profiles = replace(profiles, n_modelled=len(model.item_factors_))
     return replace(
-        state, catalogue=catalogue, popularity=popularity, content=content, factors=factors
+        state,
+        catalogue=catalogue,
+        profiles=profiles,
+        popularity=popularity,
+        content=content,
+        factors=factors,
+        model=model,
     )
 
 
