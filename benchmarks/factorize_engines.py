@@ -2,12 +2,10 @@
 
 `epoch()` returns seconds. The first one takes in what a library does before it (copies, the
 transposed matrix); figures per epoch leave it out, figures of the whole time have it.
-
 """
 
 from __future__ import annotations
 
-import inspect
 import threading
 import time
 from dataclasses import asdict, dataclass
@@ -146,26 +144,3 @@ class Peer:
 
     def close(self) -> None:
         pass
-
-
-class Restarted(Peer):
-    """`ALS.fit` of one iteration after the other, each from the factors of the one before."""
-
-    def __init__(self, problem: Problem, matrix: Any, solver: str, threads: int) -> None:
-        self._model = problem.ours(solver=solver, num_threads=threads, iterations=1)
-        self._matrix = matrix
-
-    def reset(self, users: Any, items: Any, epochs: int) -> None:
-        self.users, self.items = users, items
-
-    def epoch(self) -> float:
-        start = time.perf_counter()
-        self._model.fit(self._matrix, init=(self.users, self.items))
-        self.users, self.items = self._model.user_factors_, self._model.item_factors_
-        return time.perf_counter() - start
-
-
-def ours(*arguments: Any) -> Ours | Restarted:
-    """Return recengine's engine."""
-    has_callback = "callback" in inspect.signature(rec.ALS.fit).parameters
-    return (Ours if has_callback else Restarted)(*arguments)

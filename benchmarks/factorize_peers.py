@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from factorize_engines import Peer, Problem, Yardstick, ours
+from factorize_engines import Ours, Peer, Problem, Yardstick
 from factorize_page import OURS
 from scipy.sparse import csr_matrix
 
@@ -159,7 +159,7 @@ class Remote(Peer):
         self._folder.cleanup()
 
 
-KINDS: dict[str, Any] = {OURS: ours, "implicit": Implicit, "irspack": Irspack}
+KINDS: dict[str, Any] = {OURS: Ours, "implicit": Implicit, "irspack": Irspack}
 
 
 def make(library: str, problem: Problem, matrix: Any, solver: str, threads: int) -> Any:

@@ -54,7 +54,15 @@ def objects(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "program", ["stress_pool", "stress_kernels", "stress_codes", "stress_quantize", "stress_rows"]
+    "program",
+    [
+        "stress_als",
+        "stress_pool",
+        "stress_kernels",
+        "stress_codes",
+        "stress_quantize",
+        "stress_rows",
+    ],
 )
 def test_native_survives_stress(objects: Path, program: str) -> None:
     sanitizer = objects.name.rstrip("0123456789")
