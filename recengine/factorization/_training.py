@@ -20,6 +20,7 @@ from recengine.factorization._progress import bar
 
 _N_RANGES = 64  # whatever the number of threads, so that partial sums never depend on it
 _GRAM_ROWS = 64  # that the kernel takes at once
+_LEAST_COST = 1e6  # multiplications that are worth a range of their own
 _T = TypeVar("_T")
 
 
@@ -181,7 +182,7 @@ def loss(
         return part
 
     n_users, n_items = likes.shape
-    total = sum(team.run(observed, cost_bounds(likes.indptr, 1.0, 1.0)))
+    total = sum(team.run(observed, cost_bounds(likes.indptr, 2.0 * users.shape[1], 1.0)))
     total += objective.unobserved_weight * float((gram(users, team) * gram(items, team)).sum())
     item_counts = np.bincount(likes.indices, minlength=n_items)
     for counts, n_other, factors, prior in (
@@ -204,10 +205,11 @@ def even_bounds(n: int) -> Int64Array:
 
 
 def cost_bounds(indptr: Int64Array, per_entry: float, per_row: float) -> Int64Array:
-    """Return the bounds of at most `_N_RANGES` row ranges of about equal cost."""
+    """Return the bounds of at most `_N_RANGES` row ranges of about equal, worthwhile cost."""
     n_rows = len(indptr) - 1
     cost: Any = per_entry * indptr.astype(np.float64) + per_row * np.arange(n_rows + 1)
-    shares = np.linspace(0, cost[-1], min(_N_RANGES, max(n_rows, 1)) + 1)
+    n_ranges = int(min(_N_RANGES, max(cost[-1] / _LEAST_COST, 1), max(n_rows, 1)))
+    shares = np.linspace(0, cost[-1], n_ranges + 1)
     bounds = np.searchsorted(cost, shares).astype(np.int64)
     bounds[0], bounds[-1] = 0, n_rows
     return np.unique(bounds)
