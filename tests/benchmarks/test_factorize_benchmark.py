@@ -101,7 +101,7 @@ def test_made_up_events_can_be_learned():
         (["--dataset", "other"], "--dataset must be ml-100k|synthetic"),
         (["--dataset", "synthetic:5,5"], "--dataset must be ml-100k|synthetic"),
         (["--dataset", "synthetic:50,50,2000"], "a quarter of all pairs"),
-        (["--solver", "other"], "--solver must be of cholesky"),
+        (["--solver", "other"], "--solver must be of cg, cholesky, block"),
         (["--peers", "other"], "--peers must be of implicit, irspack"),
         (["--epochs", "1"], "--epochs must be >= 2, got 1"),
     ],

@@ -313,8 +313,11 @@ def test_only_programs_have_a_main():
         "build",
         "device",
         "encode",
+        "factorize",
+        "factorize_table",
         "gpu_report",  # but this one, which needs a GPU: `make gpu-report`
         "live",
+        "online",
         "quality",
         "report",
         "search",

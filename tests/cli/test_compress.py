@@ -21,7 +21,7 @@ def test_compress_arrays(tmp_path: Path, model: Path, run: Callable[..., object]
     result = run("compress", model, tmp_path / "s.onnx", tmp_path / "rows.npy")
     assert result.exit_code == 0, result.output  # type: ignore[attr-defined]
     said = " ".join(result.stdout.split())  # type: ignore[attr-defined]
-    assert "dynamic-int8 original s.onnx" in said
+    assert "row-int8 original s.onnx" in said
     assert "On 30 samples that calibrated nothing: recall@10 of" in said
     assert (tmp_path / "s.onnx").stat().st_size < 0.5 * model.stat().st_size
 
