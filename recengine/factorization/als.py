@@ -456,12 +456,13 @@ class ALS(Online, Featured):
         """
         for name, part, needed in (
             ("arrays", arrays, _ARRAYS),
-            ("meta", meta, (*_SAVED, "random_state")),
+            ("meta", meta, (*(name for name in _SAVED if name not in _LATER), "random_state")),
         ):
             missing = [key for key in needed if key not in part]
             if missing:
                 raise ValueError(f"{name} must hold {', '.join(missing)}")
-        model = cls(**{key: meta[key] for key in (*_SAVED, "random_state")})
+        settings: dict[str, Any] = {key: meta.get(key) for key in (*_SAVED, "random_state")}
+        model = cls(**settings)
         users = as_matrix("user_factors", arrays["user_factors"], dim=model.factors)
         items = as_matrix("item_factors", arrays["item_factors"], dim=model.factors)
         gram = np.ascontiguousarray(arrays["item_gram"], dtype=np.float64)
@@ -487,6 +488,7 @@ _SAVED = (
     "cg_steps",
     "block_size",
 )
+_LATER = ("cg_steps", "block_size")  # that states of before do not have: their solver was exact
 
 
 def _owned(array: Float32Array) -> Float32Array:
