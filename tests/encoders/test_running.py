@@ -203,6 +203,6 @@ def test_bad_timeout_is_refused(encoder: TextEncoder) -> None:
 
 def test_long_text_is_ended_by_a_deadline(minilm_folder: Path) -> None:
     minilm = TextEncoder.open(minilm_folder, num_threads=1)
-    with pytest.raises(DeadlineError, match="ran out while the graph ran"):
-        minilm.encode_query("sea " * 300, timeout=0.005)
+    with pytest.raises(DeadlineError, match=r"ran out (while|before) the graph ran"):
+        minilm.encode_query("sea " * 300, timeout=0.02)
     assert np.isclose(np.linalg.norm(minilm.encode_query("sea")), 1.0)
