@@ -31,7 +31,7 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=280,
+        timeout=900,  # it builds, on machines that may have other work
         check=False,
     )
     if result.returncode != 0 and is_offline(result.stdout):
