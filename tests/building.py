@@ -58,7 +58,7 @@ def run(command: list[str], env: dict[str, str] | None = None) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout}"
