@@ -3,7 +3,7 @@
 
 #include "simd/als_double.h"
 
-// `line` doubles as a condition: false where a solution is not finite.
+// False where a solution is not finite.
 inline bool all_finite(const float* x, int64_t dim) {
   float worst = 0.0F;
   for (int64_t j = 0; j < dim; ++j) worst += x[j] - x[j];  // NaN for NaN and infinities
