@@ -19,9 +19,8 @@ Encoders hold a `recengine.runtime.Session`, so the device contract, threads, fo
 settled there; they are immutable once made and may be used from many threads at once.
 Texts are encoded in batches of like length, longest first, with a cap on padded tokens, and come
 back in the order they were given. A batch is arithmetic in company: the vector of a text may differ
-with its batch mates: by rounding in a float graph; by more with dynamic quantisation, whose scales
-are taken over the whole batch, so such a graph gets one text a run unless a batch size is given.
-A query always runs alone.
+with its batch mates, by rounding in a float graph. Dynamic quantisation takes its scales over the
+whole batch, so what such a graph encodes (of any kind) always runs alone, as every query does.
 An encoder is saved as a *reference*: paths, digests and options, never as weights.
 """
 

@@ -10,10 +10,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from recengine._types import Float32Array
-from recengine._validation import as_count, check_finite
+from recengine._validation import check_finite
 from recengine.encoders.encoder import OnGraph
 from recengine.encoders.rows import RowGraph
-from recengine.encoders.running import Countdown
+from recengine.encoders.running import MOST_TEXTS, Countdown, rows_a_run
 from recengine.runtime import Port, open_session
 
 
@@ -112,7 +112,7 @@ class OnnxEncoder(OnGraph):
     def encode(
         self,
         arrays: Mapping[str, Any] | Any,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         progress: bool = False,
         timeout: float | None = None,
     ) -> Float32Array:
@@ -122,9 +122,10 @@ class OnnxEncoder(OnGraph):
         ----------
         arrays : mapping of str to array (n, ...)
             One array for each input, rows alike; a bare array for a graph with one input.
-        batch_size : int
-            Rows a run. A graph with a fixed first axis takes that many instead, the last batch
-            filled up with copies of its last row.
+        batch_size : int, optional
+            Rows a run, 64 when omitted. A graph with a fixed first axis takes that many instead,
+            the last batch filled up with copies of its last row. A dynamically quantized graph
+            takes 1, also when omitted, and no more: its scales are those of a whole run.
         progress : bool
             Show a progress bar on standard error.
         timeout : float, optional
@@ -142,7 +143,7 @@ class OnnxEncoder(OnGraph):
         DeadlineError
             If `timeout` ran out; the encoder stays usable.
         """
-        batch_size = as_count("batch_size", batch_size, minimum=1)
+        batch_size = rows_a_run(self._session, batch_size, MOST_TEXTS)
         vectors = self._graph.vectors(arrays, batch_size, Countdown(timeout), shown=progress)
         return check_finite(f"the output of {self._session.path.name}", vectors)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Literal, overload
 
 from recengine._types import Float32Array
-from recengine._validation import as_choice, as_count
+from recengine._validation import as_choice
 from recengine.encoders.audio_folder import (
     AudioOptions,
     AudioReference,
@@ -19,12 +19,12 @@ from recengine.encoders.audio_graph import AudioGraph
 from recengine.encoders.encoder import GraphEncoder
 from recengine.encoders.folder import resolve
 from recengine.encoders.hearing import heard
-from recengine.encoders.running import Countdown, Running
+from recengine.encoders.running import Countdown, Running, rows_a_run
 from recengine.encoders.skipping import ON_ERROR, Encoded
 from recengine.encoders.sound_means import SoundMeans
 from recengine.encoders.sounds import Sound
 
-QUERY_WINDOWS = 64
+MOST_WINDOWS = 64  # of a run
 
 
 class AudioEncoder(GraphEncoder):
@@ -197,7 +197,7 @@ class AudioEncoder(GraphEncoder):
     def encode(
         self,
         sounds: Iterable[Sound],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         progress: bool = False,
         on_error: Literal["raise"] = "raise",
         timeout: float | None = None,
@@ -206,7 +206,7 @@ class AudioEncoder(GraphEncoder):
     def encode(
         self,
         sounds: Iterable[Sound],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         progress: bool = False,
         *,
         on_error: Literal["skip"],
@@ -215,7 +215,7 @@ class AudioEncoder(GraphEncoder):
     def encode(
         self,
         sounds: Iterable[Sound],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         progress: bool = False,
         on_error: str = "raise",
         timeout: float | None = None,
@@ -229,8 +229,10 @@ class AudioEncoder(GraphEncoder):
             samples (n,) or (n, channels) with their rate in Hz: floating with full scale 1, or
             uint8, int8, int16 or int32. Channels are averaged. Taken one after the other: a
             generator need not hold them.
-        batch_size : int
-            The most windows of a run of the model; windows of several sounds share one.
+        batch_size : int, optional
+            The most windows of a run of the model, 64 when omitted; windows of several sounds share
+            one. A dynamically quantized graph takes 1, also when omitted, and no more: its scales
+            are those of a whole run.
         progress : bool
             Show a progress bar on standard error, counted in sounds.
         on_error : {"raise", "skip"}
@@ -270,7 +272,7 @@ class AudioEncoder(GraphEncoder):
         Memory is bounded whatever the length of a sound: 65,536 frames of the file, two stretches
         and one batch. A WAV, AIFF or OGG file that was cut short reads like a shorter one.
         """
-        batch_size = as_count("batch_size", batch_size, minimum=1)
+        batch_size = rows_a_run(self._session, batch_size, MOST_WINDOWS)
         as_choice("on_error", on_error, ON_ERROR)
         if isinstance(sounds, str | bytes | bytearray | memoryview | os.PathLike):
             raise TypeError(
@@ -302,11 +304,12 @@ class AudioEncoder(GraphEncoder):
         DeadlineError
             If `timeout` ran out; the encoder stays usable.
         """
-        means = SoundMeans(self._graph, QUERY_WINDOWS, Countdown(timeout))
+        windows = rows_a_run(self._session, None, MOST_WINDOWS)
+        means = SoundMeans(self._graph, windows, Countdown(timeout))
         found = heard([sound], means, self._options, "sound")
         vector: Float32Array = found.vectors[0]
         return vector
 
     def warm_up(self) -> None:
         """Run both graphs at their largest and smallest, so that no request waits for memory."""
-        self._graph.warm_up(QUERY_WINDOWS)
+        self._graph.warm_up(MOST_WINDOWS)

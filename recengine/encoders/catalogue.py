@@ -158,11 +158,10 @@ def encode_catalogue(
     (ids and text; of files path, size and time), so a source may also change: only chunks that
     changed are encoded anew. One run at a time may write one `out`.
 
-    The vector of a text may depend on its batch: by rounding in a float graph, visibly under
-    dynamic quantisation where a `batch_size` is asked for. Chunks are cut by row number alone and
-    contents met before are taken from the disk, also by a resumed run, so it writes the same bytes
-    as one that was never interrupted (given the same cache at the start). Another `chunk_size`, or
-    a filled cache, means other batch mates.
+    The vector of a text may depend on its batch by the rounding of a float graph. Chunks are cut by
+    row number alone and contents met before are taken from the disk, also by a resumed run, so it
+    writes the same bytes as one that was never interrupted (given the same cache at the start).
+    Another `chunk_size`, or a filled cache, means other batch mates.
 
     Memory: one chunk, the ids and row numbers (8 bytes each; str ids are Python objects), and what
     the encoder needs; never the vectors. Disk: twice the vectors until the end.

@@ -244,7 +244,7 @@ class OnnxFusion:
         self,
         parts: Mapping[str, Any],
         present: Mapping[str, Any] | None = None,
-        batch_size: int = 1024,
+        batch_size: int | None = None,
     ) -> Float32Array:
         """Fuse rows of vectors.
 
@@ -256,8 +256,8 @@ class OnnxFusion:
         present : mapping of str to array_like (n,) of bool, optional
             Which items have the modality; all of them where it is not named. What stands in a row
             that is not there is not read: the graph gets zeros.
-        batch_size : int
-            Rows a run.
+        batch_size : int, optional
+            Rows a run, 64 when omitted; see `OnnxEncoder.encode`.
 
         Returns
         -------

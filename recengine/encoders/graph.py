@@ -15,9 +15,6 @@ from recengine.encoders.running import UNLIMITED, Countdown, usual_shapes
 from recengine.encoders.tokens import IDS, MASK, TYPES, Tokens, padded
 from recengine.runtime import Buckets, Port, Session
 
-# Operators whose scale is taken from all the values of a run.
-DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-
 
 class TextGraph:
     """A session, read as a text model.
@@ -35,8 +32,6 @@ class TextGraph:
     ----------
     has_mask : bool
         False: padding would be read as text, so a batch must hold texts of one length.
-    shares_scales : bool
-        The graph is quantized dynamically: the vector of a text depends on its batch mates.
     dim : int or None
         Length of a vector, where the graph tells it.
     """
@@ -53,8 +48,6 @@ class TextGraph:
         self.session = session
         self.has_mask = MASK in names
         self._wanted = {port.name: port.dtype or np.dtype(np.int64) for port in session.inputs}
-        operators = {name for counts in session.placement.values() for name in counts}
-        self.shares_scales = not operators.isdisjoint(DYNAMIC)
         self._pooling, self._pad_id, self._buckets = pooling, pad_id, buckets
         if buckets is not None and not self.has_mask:
             raise ValueError(f"buckets must go with a graph that takes {MASK}")

@@ -10,7 +10,7 @@ import numpy as np
 
 from recengine._errors import ImageError
 from recengine._types import Float32Array
-from recengine._validation import as_choice, as_count
+from recengine._validation import as_choice
 from recengine.encoders.encoder import GraphEncoder
 from recengine.encoders.framing import framing, is_channels_first
 from recengine.encoders.image_batches import PixelBatch, pixel_batches
@@ -24,7 +24,7 @@ from recengine.encoders.image_folder import (
 from recengine.encoders.pixels import described, load_pillow, upright
 from recengine.encoders.progress import progress_bar
 from recengine.encoders.rows import RowGraph
-from recengine.encoders.running import UNLIMITED, Countdown, Running
+from recengine.encoders.running import UNLIMITED, Countdown, Running, rows_a_run
 from recengine.encoders.skipping import ON_ERROR, Encoded, encoded, not_finite
 
 MOST_IMAGES = 32  # of a batch that warm-up runs: the default batch_size of `encode`
@@ -179,7 +179,7 @@ class ImageEncoder(GraphEncoder):
     def encode(
         self,
         images: Iterable[Any],
-        batch_size: int = 32,
+        batch_size: int | None = None,
         progress: bool = False,
         on_error: Literal["raise"] = "raise",
         timeout: float | None = None,
@@ -188,7 +188,7 @@ class ImageEncoder(GraphEncoder):
     def encode(
         self,
         images: Iterable[Any],
-        batch_size: int = 32,
+        batch_size: int | None = None,
         progress: bool = False,
         *,
         on_error: Literal["skip"],
@@ -197,7 +197,7 @@ class ImageEncoder(GraphEncoder):
     def encode(
         self,
         images: Iterable[Any],
-        batch_size: int = 32,
+        batch_size: int | None = None,
         progress: bool = False,
         on_error: str = "raise",
         timeout: float | None = None,
@@ -209,8 +209,10 @@ class ImageEncoder(GraphEncoder):
         images : iterable of path, bytes, PIL.Image.Image or uint8 ndarray
             Also one array (n, height, width, 3). Arrays are (height, width) or
             (height, width, 1, 3 or 4), RGB or RGBA.
-        batch_size : int
-            Images read and run at once. An iterator is read so far ahead and no further.
+        batch_size : int, optional
+            Images read and run at once, 32 when omitted. An iterator is read so far ahead and no
+            further. A dynamically quantized graph takes 1, also when omitted, and no more: its
+            scales are those of a whole run.
         progress : bool
             Show a progress bar on standard error.
         on_error : {"raise", "skip"}
@@ -241,7 +243,7 @@ class ImageEncoder(GraphEncoder):
         image and the vectors. A float graph gives an image the same vector alone and in any batch,
         up to rounding (1e-5 in our tests).
         """
-        batch_size = as_count("batch_size", batch_size, minimum=1)
+        batch_size = rows_a_run(self._session, batch_size, MOST_IMAGES)
         as_choice("on_error", on_error, ON_ERROR)
         countdown = Countdown(timeout)
         skipped: dict[int, str] | None = None if on_error == "raise" else {}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recengine._types import Float32Array
 from recengine.encoders.pooling import normalized
 from recengine.encoders.progress import progress_bar
-from recengine.encoders.running import UNLIMITED, Countdown
+from recengine.encoders.running import UNLIMITED, Countdown, shares_scales
 from recengine.runtime import Session
 
 
@@ -39,6 +39,7 @@ class RowGraph:
         self.dim = shape[-1] if shape and isinstance(shape[-1], int) else None
         sizes = {port.shape[0] for port in session.inputs if port.shape}
         self.fixed_rows = next((size for size in sizes if isinstance(size, int)), 0)
+        self._alone = shares_scales(session)
 
     def vectors(
         self,
@@ -53,12 +54,12 @@ class RowGraph:
         See `OnnxEncoder.encode`.
         """
         rows, n_rows = self._rows(arrays)
-        step = self.fixed_rows or batch_size
+        step = 1 if self._alone else self.fixed_rows or batch_size
         parts: list[Float32Array] = []
         with progress_bar("encoding", n_rows, shown=shown) as advance:
             for start in range(0, n_rows, step):
                 stop = min(start + step, n_rows)
-                end = start + step if self.fixed_rows else stop
+                end = start + self.fixed_rows if self.fixed_rows else stop
                 pick = np.arange(start, end).clip(max=stop - 1)
                 feeds = {name: array[pick] for name, array in rows.items()}
                 parts.append(self._batch(feeds, stop - start, countdown))

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from recengine._errors import DeadlineError
-from recengine._validation import as_real
+from recengine._validation import as_count, as_real
 from recengine.encoders.batches import most_texts
 from recengine.runtime import Buckets, Session, as_buckets, open_session
 
 SHORTEST = 8  # tokens of the shortest text that warm-up runs
 MOST_TEXTS = 64  # of its batches: the default batch_size of `encode`
+# Operators whose scale is taken from all the values of a run.
+DYNAMIC = {"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
 
 
 class Running(NamedTuple):
@@ -41,6 +43,34 @@ class Running(NamedTuple):
                 f"got {buckets.lengths[-1]}"
             )
         return buckets
+
+
+def shares_scales(session: Session) -> bool:
+    """Tell whether a graph is quantized dynamically: a row's vector depends on its batch mates."""
+    operators = {name for counts in session.placement.values() for name in counts}
+    return not operators.isdisjoint(DYNAMIC)
+
+
+def rows_a_run(session: Session, batch_size: int | None, usual: int) -> int:
+    """Return `batch_size`, when omitted `usual`; 1 for a graph that `shares_scales`.
+
+    Raises
+    ------
+    ValueError
+        More than 1 row is asked of a graph that shares scales: the vectors would be others.
+    """
+    alone = shares_scales(session)
+    if batch_size is None:
+        return 1 if alone else usual
+    batch_size = as_count("batch_size", batch_size, minimum=1)
+    if alone and batch_size > 1:
+        raise ValueError(
+            f"batch_size must be 1 for {session.path.name}, got {batch_size}: it is quantized "
+            "dynamically, with one scale for all of a batch, so that batch mates would change each "
+            "other's vectors; `recengine compress` makes a model of the float one that takes "
+            "batches (row-int8)"
+        )
+    return batch_size
 
 
 def usual_shapes(max_length: int, buckets: Buckets | None) -> list[tuple[int, int]]:

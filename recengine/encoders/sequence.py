@@ -10,14 +10,14 @@ import numpy as np
 
 from recengine._errors import BundleError
 from recengine._types import Float32Array, Int64Array
-from recengine._validation import as_count, check_finite
+from recengine._validation import check_finite
 from recengine.data import IdMap, ids_digest
 from recengine.encoders.batches import batches_of_like_length, most_texts
 from recengine.encoders.encoder import Referred
 from recengine.encoders.histories import Histories
 from recengine.encoders.pooling import normalized
 from recengine.encoders.progress import progress_bar
-from recengine.encoders.running import MOST_TEXTS, Countdown, Running, usual_shapes
+from recengine.encoders.running import MOST_TEXTS, Countdown, Running, rows_a_run, usual_shapes
 from recengine.encoders.sequence_graph import SequenceGraph
 from recengine.encoders.sequence_options import (
     SequenceOptions,
@@ -164,7 +164,7 @@ class SequenceEncoder(Referred):
     def encode(
         self,
         histories: Iterable[Any],
-        batch_size: int = 64,
+        batch_size: int | None = None,
         progress: bool = False,
         timeout: float | None = None,
     ) -> Float32Array:
@@ -174,8 +174,10 @@ class SequenceEncoder(Referred):
         ----------
         histories : iterable of sequence of int or str
             One a user, oldest event first, repeats included: ids that `items` knows, else indices.
-        batch_size : int
-            The most histories of a batch; at most 2,048 padded places are in one.
+        batch_size : int, optional
+            The most histories of a batch, 64 when omitted; at most 2,048 padded places are in one.
+            A dynamically quantized graph takes 1, also when omitted, and no more: its scales are
+            those of a whole batch.
         progress : bool
             Show a progress bar on standard error.
         timeout : float, optional
@@ -202,7 +204,7 @@ class SequenceEncoder(Referred):
         A float graph gives a history the same vector alone and in any batch, up to rounding (1e-5
         in our tests).
         """
-        batch_size = as_count("batch_size", batch_size, minimum=1)
+        batch_size = rows_a_run(self._session, batch_size, MOST_TEXTS)
         countdown = Countdown(timeout)
         windows = self._histories.windows(histories)
         lengths = self._graph.places(np.array([len(window) for window in windows], np.int64))

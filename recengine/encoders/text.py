@@ -19,7 +19,7 @@ from recengine.encoders.graph import TextGraph, gives_tokens
 from recengine.encoders.pooling import POOLINGS
 from recengine.encoders.progress import progress_bar
 from recengine.encoders.reference import TextReference
-from recengine.encoders.running import MOST_TEXTS, Countdown, Running
+from recengine.encoders.running import MOST_TEXTS, Countdown, Running, rows_a_run
 from recengine.encoders.skipping import ON_ERROR, Encoded, encoded, not_finite
 from recengine.encoders.tokens import Tokenizer, Tokens, checked_text
 from recengine.runtime import Session
@@ -202,9 +202,9 @@ class TextEncoder(GraphEncoder):
         ----------
         texts : iterable of str
         batch_size : int, optional
-            The most texts of a batch; fewer where they are long, see Notes. When omitted 64, but 1
-            for a dynamically quantized graph. With 1 a text runs alone, and its vector depends on
-            nothing but the text.
+            The most texts of a batch; fewer where they are long, see Notes. When omitted 64. With
+            1 a text runs alone, and its vector depends on nothing but the text. A dynamically
+            quantized graph takes 1, also when omitted, and no more.
         progress : bool
             Show a progress bar on standard error.
         on_error : {"raise", "skip"}
@@ -233,15 +233,13 @@ class TextEncoder(GraphEncoder):
         -----
         Batches are cut from the texts sorted by length: at most `batch_size` texts, at most 2,048
         padded tokens, none less than half as long as the longest. A vector may differ with its
-        batch mates: by rounding in a float graph (1e-5 in our tests; int8 weights alone change
-        nothing about that), by more under dynamic quantisation, which takes its scales from the
-        whole batch. MiniLM quantized so by onnxruntime has cosines of 0.97 to 1 to the text alone;
-        `compress` with "row-int8" makes one whose batches change no bit. One list encoded twice
-        gives the same bits, from any thread.
+        batch mates by rounding in a float graph (1e-5 in our tests; int8 weights alone change
+        nothing about that). Dynamic quantisation takes its scales from the whole batch: MiniLM
+        quantized so by onnxruntime would have cosines of 0.97 to 1 to the text alone, which is why
+        its texts do run alone. `compress` with "row-int8" makes a model whose batches change no
+        bit. One list encoded twice gives the same bits, from any thread.
         """
-        if batch_size is None:
-            batch_size = 1 if self._graph.shares_scales else MOST_TEXTS
-        batch_size = as_count("batch_size", batch_size, minimum=1)
+        batch_size = rows_a_run(self._session, batch_size, MOST_TEXTS)
         as_choice("on_error", on_error, ON_ERROR)
         countdown = Countdown(timeout)
         skipped: dict[int, str] | None = None if on_error == "raise" else {}

@@ -153,3 +153,33 @@ def test_progress_is_drawn_on_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     assert "5/5" in err
+
+
+@pytest.mark.parametrize("n_rows", ["n", 4])
+def test_dynamic_quantisation_takes_its_scales_from_one_row(
+    tmp_path: Path, rng: np.random.Generator, n_rows: str | int
+) -> None:
+    """Rows of very unlike size: with the scale of the largest the smallest would be all zeros."""
+    weight = np.arange(-8, 8, dtype=np.int8).reshape(4, 4)
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["codes", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["codes", "weight", "zero"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["wide", "scale"], ["y"]),
+    ]
+    model = tmp_path / "model.onnx"
+    save(
+        model,
+        nodes,
+        [port("x", TensorProto.FLOAT, [n_rows, 4])],
+        [port("y", TensorProto.FLOAT, [n_rows, 4])],
+        {"weight": weight},
+    )
+    encoder = OnnxEncoder(model, num_threads=1)
+    x = (rng.standard_normal((10, 4)) * 10.0 ** np.arange(-4, 6)[:, None]).astype(np.float32)
+    low, high = np.minimum(x.min(axis=1), 0), np.maximum(x.max(axis=1), 0)
+    off = (high - low) / 255 / 2 * np.abs(weight).sum(axis=0).max()
+    for found in (encoder.encode(x), encoder.encode(x, batch_size=1)):
+        assert (np.abs(found - x @ weight.astype(np.float64)) <= off[:, None] * 1.5).all()
+    with pytest.raises(ValueError, match=r"batch_size must be 1 for model\.onnx, got 64"):
+        encoder.encode(x, batch_size=64)
