@@ -26,6 +26,18 @@ inline float sum_of(Vec value) {
   return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
+// to[k] = the sum of values[k].
+inline void store_sums(const Vec (&values)[8], float* to) {
+  const __m256 s01 = _mm256_hadd_ps(values[0], values[1]);
+  const __m256 s23 = _mm256_hadd_ps(values[2], values[3]);
+  const __m256 s45 = _mm256_hadd_ps(values[4], values[5]);
+  const __m256 s67 = _mm256_hadd_ps(values[6], values[7]);
+  const __m256 low = _mm256_hadd_ps(s01, s23);
+  const __m256 high = _mm256_hadd_ps(s45, s67);
+  _mm256_storeu_ps(to, _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                                     _mm256_permute2f128_ps(low, high, 0x31)));
+}
+
 #include "simd/als_rows.h"
 
 }  // namespace

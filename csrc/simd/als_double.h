@@ -1,7 +1,7 @@
 // What is summed in float64, for the file of one instruction set (see als_tiles.h): the systems
 // that float32 does not carry, Gram matrices and losses.
 
-#include "simd/als_row.h"
+#include "simd/als_cg.h"
 
 // The plain form, for the few rows that float32 does not carry. The pivot's bound is that of
 // rounding in float64.

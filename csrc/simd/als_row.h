@@ -1,5 +1,5 @@
 // One row's system, solved in one of four ways, for the file of one instruction set (see
-// als_tiles.h, which says how it is included).
+// als_tiles.h, which says how it is included; cg is in als_cg.h, double in als_double.h).
 //
 // direct   the whole system by Cholesky, or one block of coordinates of it
 // short    a row of few entries: with D = diag(spectrum + ridge) and U = W^1/2 Z D^-1/2 the system
@@ -233,106 +233,6 @@ bool solve_short(const AlsHalf& half, const Row& row, const Room& room, float* x
     for (int64_t k = 0; k < held; ++k) add_scaled(room.scores[k], room.units + k * dim, x, dim);
   }
   for (int64_t j = 0; j < dim; ++j) x[j] *= roots[j];
-  return true;
-}
-
-// --- conjugate gradients ---------------------------------------------------------------------
-
-// out += sum_e (asked_e - w_e z_e.p) z_e, where asked_e is c_e if kAsk, else 0 and the sign is
-// turned: the residual of p, or the product of the entries with p. With kAsk also
-// squares += w_e z_e^2.
-template <bool kAsk>
-void pass(const AlsHalf& half, const Row& row, const float* p, float* out, float* squares,
-          const float* zeros) {
-  const int64_t dim = half.dim;
-  for (int64_t first = 0; first < row.n; first += 4) {
-    const float* z[4];
-    float weights[4];
-    float asked[4];
-#pragma GCC unroll 4
-    for (int64_t k = 0; k < 4; ++k) {
-      const int64_t e = first + k;
-      const bool there = e < row.n;
-      z[k] = there ? fixed_row(half, row, e) : zeros;
-      weights[k] = there ? weight_of(half, row, e) : 0.0F;
-      asked[k] = there ? asked_by(row, e) : 0.0F;
-      if (e + 12 < row.n) prefetch_row(fixed_row(half, row, e + 12), dim);
-    }
-    Vec sums[4][2];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) sums[k][0] = sums[k][1] = zero();
-    int64_t j = 0;
-    for (; j + 2 * kLanes <= dim; j += 2 * kLanes) {
-      const Vec p0 = load(p + j);
-      const Vec p1 = load(p + j + kLanes);
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        sums[k][0] = fma(load(z[k] + j), p0, sums[k][0]);
-        sums[k][1] = fma(load(z[k] + j + kLanes), p1, sums[k][1]);
-      }
-    }
-    for (; j < dim; j += kLanes) {
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) sums[k][0] = fma(load(z[k] + j), load(p + j), sums[k][0]);
-    }
-    Vec factors[4];
-    Vec scales[4];
-#pragma GCC unroll 4
-    for (int k = 0; k < 4; ++k) {
-      const float score = sum_of(add(sums[k][0], sums[k][1]));
-      factors[k] = all(kAsk ? asked[k] - weights[k] * score : weights[k] * score);
-      scales[k] = all(weights[k]);
-    }
-    for (j = 0; j < dim; j += kLanes) {
-      Vec total = load(out + j);
-      Vec square = kAsk ? load(squares + j) : zero();
-#pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) {
-        const Vec value = load(z[k] + j);
-        total = fma(factors[k], value, total);
-        if (kAsk) square = fma(mul(scales[k], value), value, square);
-      }
-      store(out + j, total);
-      if (kAsk) store(squares + j, square);
-    }
-  }
-}
-
-// Some steps from x; false where the system is not positive definite in float32.
-bool solve_cg(const AlsHalf& half, const Row& row, const Room& room, float* x) {
-  const int64_t dim = half.dim;
-  float* r = room.residual;
-  float* p = room.direction;
-  float* q = room.product;
-  float* scale = room.preconditioner;
-  ask_prior(half, row, r);
-  for (int64_t j = 0; j < dim; ++j) {
-    r[j] -= room.diagonal[j] * x[j];
-    scale[j] = room.diagonal[j];
-  }
-  pass<true>(half, row, x, r, scale, room.zeros);
-  for (int64_t j = 0; j < dim; ++j) {
-    if (!(scale[j] > 0.0F)) return false;
-    scale[j] = 1.0F / scale[j];
-    q[j] = scale[j] * r[j];
-    p[j] = q[j];
-  }
-  float size = dot(r, q, dim);
-  for (int64_t step = 0; step < half.steps && size > 0.0F; ++step) {
-    for (int64_t j = 0; j < dim; ++j) q[j] = room.diagonal[j] * p[j];
-    pass<false>(half, row, p, q, nullptr, room.zeros);
-    const float curvature = dot(p, q, dim);
-    if (!(curvature > 0.0F)) return false;
-    const float length = size / curvature;
-    add_scaled(length, p, x, dim);
-    if (step + 1 == half.steps) break;
-    add_scaled(-length, q, r, dim);
-    for (int64_t j = 0; j < dim; ++j) q[j] = scale[j] * r[j];
-    const float next = dot(r, q, dim);
-    const float ratio = next / size;
-    for (int64_t j = 0; j < dim; ++j) p[j] = q[j] + ratio * p[j];
-    size = next;
-  }
   return true;
 }
 

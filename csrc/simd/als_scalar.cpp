@@ -23,6 +23,11 @@ inline Vec fma(Vec a, Vec b, Vec sum) { return sum + a * b; }
 inline Vec fnma(Vec a, Vec b, Vec sum) { return sum - a * b; }
 inline float sum_of(Vec value) { return (value[0] + value[2]) + (value[1] + value[3]); }
 
+// to[k] = the sum of values[k].
+inline void store_sums(const Vec (&values)[8], float* to) {
+  for (int k = 0; k < 8; ++k) to[k] = sum_of(values[k]);
+}
+
 #include "simd/als_rows.h"
 
 }  // namespace

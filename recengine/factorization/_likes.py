@@ -42,7 +42,9 @@ class Likes:
         """Return the same likes, row by row of the other side."""
         from scipy.sparse import csr_array
 
-        matrix = csr_array((self.confidences, self.indices, self.indptr), shape=self.shape)
+        few = len(self.indices) <= _MAX_COLUMNS  # else scipy would widen the indices by copying them
+        indptr = self.indptr.astype(np.int32 if few else np.int64)
+        matrix = csr_array((self.confidences, self.indices, indptr), shape=self.shape)
         return _from_csr(matrix.T.tocsr())
 
 
@@ -80,7 +82,8 @@ def as_likes(
     csr = csr_array(sparse)
     weights = np.asarray(csr.data)
     _check_weights("matrix", weights, signed=signed)
-    merged = csr_array((weights.astype(np.float32), csr.indices, csr.indptr), shape=csr.shape)
+    narrow = weights.astype(np.float32, copy=False)
+    merged = csr_array((narrow, csr.indices, csr.indptr), shape=csr.shape)
     if not merged.has_canonical_format or not merged.data.all():
         merged = merged.copy()
         merged.sum_duplicates()
@@ -151,7 +154,7 @@ def _scaled(weights: Float32Array, alpha: float) -> Float32Array:
     """Return ``alpha * weights`` in float32, refusing an overflow."""
     with np.errstate(over="ignore"):
         product: Float32Array = np.float32(alpha) * weights
-    if product.size and not np.isfinite(np.abs(product).max()):
+    if product.size and not np.isfinite([product.min(), product.max()]).all():
         raise ValueError(f"alpha times the largest weight must fit float32, got alpha {alpha:g}")
     return product
 
