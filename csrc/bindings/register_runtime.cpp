@@ -23,9 +23,16 @@ const NativeApi& api_of(const Kernels& kernels) {
   static const std::map<std::string, NativeApi> tables = [] {
     std::map<std::string, NativeApi> built;
     for (const Kernels* level : available_levels()) {
-      built[level->name] =
-          NativeApi{level,        parallel_for,  monotonic_ns, next_hit, split_directions,
-                    next_reached, begin_scratch, take_scratch};
+      built[level->name] = NativeApi{level,
+                                     parallel_for,
+                                     monotonic_ns,
+                                     next_hit,
+                                     split_directions,
+                                     next_reached,
+                                     begin_scratch,
+                                     take_scratch,
+                                     &als_kernels(*level),
+                                     als_scratch_floats};
     }
     return built;
   }();

@@ -8,6 +8,7 @@
 #include "core/group_test.h"
 #include "core/scratch.h"
 #include "core/thread_pool.h"
+#include "simd/als.h"
 #include "simd/kernels.h"
 
 namespace recengine {
@@ -24,6 +25,8 @@ struct NativeApi {
                           int64_t* members, int64_t* n_members);
   void (*begin_scratch)(int use);
   void* (*take_scratch)(int use, size_t bytes);
+  const AlsKernels* als;
+  int64_t (*als_scratch_floats)(int64_t dim, int64_t longest);
 };
 
 inline int64_t monotonic_ns() {

@@ -8,7 +8,7 @@ import numpy as np
 
 from recengine._types import Float32Array, Int64Array
 from recengine._validation import as_indices, refuse_masked
-from recengine.factorization._likes import _check_weights
+from recengine.factorization._likes import check_weights
 
 _PLAIN = 0x101  # NumPy's flags of an array that is C-contiguous and aligned
 
@@ -28,7 +28,7 @@ def as_events(indices: Any, weights: Any, size: int) -> tuple[Int64Array, Float3
     given = np.asarray(weights)
     if given.shape != rows.shape:
         raise ValueError(f"weights must have shape {rows.shape}, got {given.shape}")
-    _check_weights("weights", given)
+    check_weights("weights", given, signed=True)
     return rows, np.ascontiguousarray(given, dtype=np.float32)
 
 

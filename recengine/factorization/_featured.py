@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from recengine._types import Float32Array
 from recengine.factorization._fitted import Fitted
 from recengine.factorization._priors import padded, predicted
@@ -47,6 +49,16 @@ class Featured:
         O(n n_features factors) in float64.
         """
         return predicted("user", self._require().user_prior, features)
+
+    def _user_prior(self, features: Any) -> Float32Array | None:
+        """Return what the features of one user predict, (factors,); None without."""
+        if features is None:
+            return None
+        rows = self.user_from_features(features if np.ndim(features) != 1 else [features])
+        if len(rows) != 1:
+            raise ValueError(f"features must be those of one user, got {len(rows)} rows")
+        prior: Float32Array = rows[0]
+        return prior
 
     def item_from_features(self, features: Any) -> Float32Array:
         """Return the factors that features predict of new items.

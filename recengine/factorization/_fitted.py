@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from recengine._types import Float32Array, Float64Array
+from recengine.factorization._basis import Basis
+from recengine.factorization._fold_in import FixedSide
 from recengine.factorization._objective import Objective
 from recengine.factorization._priors import Prior
 
@@ -17,7 +19,8 @@ class Fitted:
     users: Float32Array
     items: Float32Array
     item_gram: Float64Array
-    base: Float64Array  # unobserved weight times item_gram: what every fold-in starts from
+    base: Float64Array  # unobserved weight times item_gram: what a warm user starts from
+    side: FixedSide  # the items, for users to be solved against
     user_gram: Float64Array | None = None  # once items were solved online
     user_prior: Prior | None = None
     item_prior: Prior | None = None
@@ -35,7 +38,32 @@ class Fitted:
         base = objective.unobserved_weight * gram
         for array in (users, items, gram, base):
             array.flags.writeable = False
-        user_prior, item_prior = priors
-        return cls(
-            objective, users, items, gram, base, user_prior=user_prior, item_prior=item_prior
-        )
+        side = fixed_side(objective, items, gram)
+        return cls(objective, users, items, gram, base, side, None, *priors)
+
+    def with_items(
+        self, items: Float32Array, gram: Float64Array, user_gram: Float64Array
+    ) -> Fitted:
+        """Return the same with other items; the Gram matrices are those of items and users."""
+        base = self.objective.unobserved_weight * gram
+        base.flags.writeable = False
+        side = fixed_side(self.objective, items, gram)
+        return replace(self, items=items, item_gram=gram, base=base, side=side, user_gram=user_gram)
+
+
+def fixed_side(objective: Objective, factors: Float32Array, gram: Float64Array) -> FixedSide:
+    """Return what rows of the other side are solved against; O(dim³), LAPACK."""
+    basis = Basis.of(gram)
+    spectrum = objective.unobserved_weight * basis.spectrum
+    spectrum[factors.shape[1] :] = 1.0  # of the padding, where factors are 0
+    return FixedSide(
+        factors,
+        spectrum,
+        basis.into,
+        basis.out_of,
+        objective.alpha,
+        objective.shift,
+        objective.regularization,
+        objective.unobserved_weight,
+        objective.exponent,
+    )

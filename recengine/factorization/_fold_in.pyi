@@ -1,25 +1,21 @@
-from recengine._types import Float32Array, Float64Array, Int64Array
+from typing import Any
 
-def fold_in(
-    base: Float64Array,
-    fixed: Float32Array,
-    indices: Int64Array,
-    weights: Float32Array | None,
-    alpha: float,
-    shift: float,
-    regularization: float,
-    unobserved_weight: float,
-    exponent: float,
-) -> Float32Array | None: ...
-def solve_rows(
-    base: Float64Array,
-    fixed: Float32Array,
-    indptr: Int64Array,
-    indices: Int64Array,
-    confidences: Float32Array,
-    shift: float,
-    regularization: float,
-    unobserved_weight: float,
-    exponent: float,
-    num_threads: int,
-) -> tuple[Float32Array, int]: ...
+from recengine._types import Float32Array
+
+class FixedSide:
+    def __init__(
+        self,
+        factors: Any,
+        spectrum: Any,
+        into: Any,
+        out_of: Any,
+        alpha: float,
+        shift: float,
+        regularization: float,
+        unobserved_weight: float,
+        exponent: float,
+    ) -> None: ...
+    def fold_in(self, indices: Any, weights: Any, prior: Any = None) -> Float32Array | None: ...
+    def solve_rows(
+        self, indptr: Any, indices: Any, confidences: Any, num_threads: int, priors: Any = None
+    ) -> tuple[Float32Array, int]: ...

@@ -42,8 +42,10 @@ class Likes:
         """Return the same likes, row by row of the other side."""
         from scipy.sparse import csr_array
 
-        few = len(self.indices) <= _MAX_COLUMNS  # else scipy would widen the indices by copying them
-        indptr = self.indptr.astype(np.int32 if few else np.int64)
+        few = (
+            len(self.indices) <= _MAX_COLUMNS
+        )  # else scipy would widen the indices by copying them
+        indptr: Any = self.indptr.astype(np.int32) if few else self.indptr
         matrix = csr_array((self.confidences, self.indices, indptr), shape=self.shape)
         return _from_csr(matrix.T.tocsr())
 
@@ -81,7 +83,7 @@ def as_likes(
         _check_structure(sparse)
     csr = csr_array(sparse)
     weights = np.asarray(csr.data)
-    _check_weights("matrix", weights, signed=signed)
+    check_weights("matrix", weights, signed=signed)
     narrow = weights.astype(np.float32, copy=False)
     merged = csr_array((narrow, csr.indices, csr.indptr), shape=csr.shape)
     if not merged.has_canonical_format or not merged.data.all():
@@ -120,7 +122,7 @@ def merged_events(
         given = np.asarray(weights)
         if given.shape != indices.shape:
             raise ValueError(f"weights must have shape {indices.shape}, got {given.shape}")
-        _check_weights("weights", given)
+        check_weights("weights", given)
     order = np.argsort(indices, kind="stable")
     rows, values = indices[order], given.astype(np.float32)[order]
     first = np.ones(len(rows), np.bool_)
@@ -133,7 +135,7 @@ def merged_events(
     return rows, _scaled(values, alpha)
 
 
-def _check_weights(name: str, weights: NDArray[Any], *, signed: bool = False) -> None:
+def check_weights(name: str, weights: NDArray[Any], *, signed: bool = False) -> None:
     """Refuse weights that are not real and finite, beyond float32, or negative but for `signed`."""
     if weights.dtype.kind not in "fiub":
         raise TypeError(f"{name} must hold real numbers, got dtype {weights.dtype}")

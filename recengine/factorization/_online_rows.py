@@ -12,7 +12,7 @@ import numpy as np
 
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine._validation import as_indices
-from recengine.factorization import _fold_in
+from recengine.factorization._fold_in import FixedSide
 from recengine.factorization._gram import gram
 from recengine.factorization._likes import Likes
 from recengine.factorization._objective import Objective
@@ -37,28 +37,19 @@ def as_places(name: str, value: Any, n_rows: int) -> Int64Array:
 
 def solved_rows(
     objective: Objective,
-    base: Float64Array,
-    fixed: Float32Array,
+    fixed: FixedSide,
     likes: Likes,
     num_threads: int,
-    side: str,
+    name: str,
+    priors: Float32Array | None = None,
 ) -> Float32Array:
-    """Return the factors of every row of `likes` against `fixed`; `base` as in `_Fitted`."""
-    objective.ridges(likes.counts, len(fixed))  # refuses an overflow
-    rows, failed = _fold_in.solve_rows(
-        base,
-        fixed,
-        likes.indptr,
-        likes.indices.astype(np.int64),
-        likes.confidences,
-        objective.shift,
-        objective.regularization,
-        objective.unobserved_weight,
-        objective.exponent,
-        num_threads,
+    """Return the factors of every row of `likes` against `fixed`, drawn towards `priors`."""
+    objective.ridges(likes.counts, likes.shape[1])  # refuses an overflow
+    rows, failed = fixed.solve_rows(
+        likes.indptr, likes.indices, likes.confidences, num_threads, priors
     )
     if failed >= 0:
-        raise not_solvable(objective.regularization, f"{side} {failed}")
+        raise not_solvable(objective.regularization, f"{name} {failed}")
     return rows
 
 

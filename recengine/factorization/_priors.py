@@ -142,6 +142,16 @@ def padded(prior: Prior | None, n_rows: int) -> Float32Array | None:
     return rows
 
 
+def at(prior: Prior | None, places: Int64Array) -> Float32Array | None:
+    """Return the rows of a prior at `places`, 0 for those that came after the fit; None of none."""
+    if prior is None:
+        return None
+    rows = np.zeros((len(places), prior.rows.shape[1]), np.float32)
+    known = places < len(prior.rows)
+    rows[known] = prior.rows[places[known]]
+    return rows
+
+
 def predicted(side: str, prior: Prior | None, features: Any) -> Float32Array:
     """Return the factors (n, factors) that `features` of new rows predict."""
     if prior is None:

@@ -17,7 +17,7 @@ from recengine._validation import (
     as_matrix,
     as_real,
 )
-from recengine.factorization import _fold_in, _training
+from recengine.factorization import _training
 from recengine.factorization._basis import PANEL
 from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._events import as_events
@@ -312,7 +312,7 @@ class ALS(Online, Featured):
         """Factors of the items, (n_items, factors) float32, read-only."""
         return self._require().items
 
-    def fold_in(self, indices: Any, weights: Any = None) -> Float32Array:
+    def fold_in(self, indices: Any, weights: Any = None, *, features: Any = None) -> Float32Array:
         """Return the user whom these items describe, against fixed item factors.
 
         Parameters
@@ -320,17 +320,21 @@ class ALS(Online, Featured):
         indices : array_like (n,), int
             Rows of `item_factors_`, in any order; the weights of a repeated item are summed.
         weights : array_like (n,), optional
-            As in the matrix of `fit`, >= 0; 1 each when omitted. Weight 0 is no event.
+            As in the matrix of `fit`; 1 each when omitted. Weight 0 is no event.
+        features : array_like or scipy sparse (n_features,) or (1, n_features), optional
+            Of a model that was fitted with `user_features`: what is known of the user beside.
 
         Returns
         -------
         ndarray (factors,), float32
-            What `fit` without features would solve for a user with this row; 0 without events.
+            What `fit` would solve for a user with this row and these features, by "cholesky".
+            Without events what the features predict; 0 without those.
 
         Raises
         ------
         ValueError
-            An index outside [0, n_items), a wrong weight, or a system that cannot be solved.
+            An index outside [0, n_items), a wrong weight, features of another model, or a system
+            that cannot be solved.
 
         Notes
         -----
@@ -339,21 +343,10 @@ class ALS(Online, Featured):
         from any number of threads. Checked against a float64 NumPy oracle.
         """
         fitted = self._require()
-        objective = fitted.objective
         rows, given = as_events(indices, weights, len(fitted.items))
-        solved = _fold_in.fold_in(
-            fitted.base,
-            fitted.items,
-            rows,
-            given,
-            objective.alpha,
-            objective.shift,
-            objective.regularization,
-            objective.unobserved_weight,
-            objective.exponent,
-        )
+        solved = fitted.side.fold_in(rows, given, self._user_prior(features))
         if solved is None:
-            raise _training.not_solvable(objective.regularization, "the user folded in")
+            raise _training.not_solvable(fitted.objective.regularization, "the user folded in")
         return solved
 
     def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:

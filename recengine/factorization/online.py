@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from recengine._types import Float32Array
 from recengine._validation import as_matrix
 from recengine.factorization import _online_rows
+from recengine.factorization._fitted import Fitted, fixed_side
 from recengine.factorization._gram import gram
 from recengine.factorization._likes import as_likes
+from recengine.factorization._priors import at, predicted
 from recengine.factorization.folded_user import FoldedUser
-
-if TYPE_CHECKING:
-    from recengine.factorization._fitted import Fitted
 
 
 class Online:
@@ -54,13 +53,15 @@ class Online:
         fitted = self._require()
         return FoldedUser(fitted.objective, fitted.base, fitted.items, indices, weights)
 
-    def fold_in_rows(self, matrix: Any) -> Float32Array:
+    def fold_in_rows(self, matrix: Any, *, features: Any = None) -> Float32Array:
         """Return the users whom the rows of a matrix describe, against fixed item factors.
 
         Parameters
         ----------
         matrix : Interactions or scipy sparse (n_rows, n_items)
             Weights as in `fit`.
+        features : array_like or scipy sparse (n_rows, n_features), optional
+            As in `fold_in`, a row for each.
 
         Returns
         -------
@@ -77,14 +78,22 @@ class Online:
         O(n_entries factors² + n_rows factors³), split over `num_threads`, without Numba.
         """
         fitted = self._require()
-        likes = as_likes(matrix, fitted.objective.alpha)
+        likes = as_likes(matrix, fitted.objective.alpha, signed=True)
         if likes.shape[1] != len(fitted.items):
             raise ValueError(
                 f"matrix must have a column for each of the {len(fitted.items)} items, "
                 f"got shape {likes.shape}"
             )
+        priors = None
+        if features is not None:
+            priors = predicted("user", fitted.user_prior, features)
+            if len(priors) != likes.shape[0]:
+                raise ValueError(
+                    f"features must have a row for each of the {likes.shape[0]} of matrix, "
+                    f"got {len(priors)}"
+                )
         return _online_rows.solved_rows(
-            fitted.objective, fitted.base, fitted.items, likes, self._threads(), "row"
+            fitted.objective, fitted.side, likes, self._threads(), "row", priors
         )
 
     def partial_fit_users(self, user_indices: Any, rows: Any) -> Self:
@@ -95,7 +104,8 @@ class Online:
         user_indices : array_like (n,), int
             Distinct rows of `user_factors_`; n_users, n_users + 1, ... for new users, without gaps.
         rows : scipy sparse (n, n_items)
-            All that each of them has had. Weights as in `fit`; without entries a user becomes 0.
+            All that each of them has had. Weights as in `fit`. A user of the fit keeps what the
+            features of then predict; without entries one becomes that, or 0.
 
         Returns
         -------
@@ -113,10 +123,11 @@ class Online:
         """
         fitted = self._require()
         places = _online_rows.as_places("user_indices", user_indices, len(fitted.users))
-        likes = as_likes(rows, fitted.objective.alpha, shape=(len(places), len(fitted.items)))
+        shape = len(places), len(fitted.items)
+        likes = as_likes(rows, fitted.objective.alpha, shape=shape, signed=True)
         threads = self._threads()
         solved = _online_rows.solved_rows(
-            fitted.objective, fitted.base, fitted.items, likes, threads, "row"
+            fitted.objective, fitted.side, likes, threads, "row", at(fitted.user_prior, places)
         )
         users, product = _online_rows.with_rows(
             fitted.users, fitted.user_gram, places, solved, threads
@@ -132,7 +143,8 @@ class Online:
         item_indices : array_like (n,), int
             Distinct rows of `item_factors_`; n_items, n_items + 1, ... for new items, without gaps.
         columns : scipy sparse (n_users, n)
-            All who have had each of them. Weights as in `fit`; without entries an item becomes 0.
+            All who have had each of them. Weights as in `fit`. An item of the fit keeps what the
+            features of then predict; without entries one becomes that, or 0.
 
         Returns
         -------
@@ -152,26 +164,26 @@ class Online:
         """
         fitted = self._require()
         places = _online_rows.as_places("item_indices", item_indices, len(fitted.items))
-        likes = as_likes(
-            columns, fitted.objective.alpha, shape=(len(fitted.users), len(places))
-        ).transposed()
-        threads, weight = self._threads(), fitted.objective.unobserved_weight
+        shape = len(fitted.users), len(places)
+        likes = as_likes(columns, fitted.objective.alpha, shape=shape, signed=True).transposed()
+        threads = self._threads()
         product = fitted.user_gram
         if product is None:
             product = gram(fitted.users, threads)
             product.flags.writeable = False
         solved = _online_rows.solved_rows(
-            fitted.objective, weight * product, fitted.users, likes, threads, "column"
+            fitted.objective,
+            fixed_side(fitted.objective, fitted.users, product),
+            likes,
+            threads,
+            "column",
+            at(fitted.item_prior, places),
         )
         items, item_gram = _online_rows.with_rows(
             fitted.items, fitted.item_gram, places, solved, threads
         )
         assert item_gram is not None
-        base = weight * item_gram
-        base.flags.writeable = False
-        self._fitted = replace(
-            fitted, items=items, item_gram=item_gram, base=base, user_gram=product
-        )
+        self._fitted = fitted.with_items(items, item_gram, product)
         return self
 
     def with_users(self, user_indices: Any, factors: Any) -> Self:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import subprocess
 import sys
 import threading
@@ -16,7 +18,9 @@ from scipy.sparse import csr_array
 
 from recengine import NotFittedError
 from recengine.factorization import ALS
-from recengine.factorization._fold_in import fold_in, solve_rows
+from recengine.factorization._fitted import fixed_side
+from recengine.factorization._fold_in import FixedSide
+from recengine.factorization._objective import Objective
 
 OBJECTIVES: list[dict[str, Any]] = [
     {"objective": "implicit", "regularization": 0.05, "alpha": 2.0},
@@ -103,7 +107,6 @@ def test_fold_in_takes_any_integers_and_leaves_them(model: ALS) -> None:
         ([1.0], None, TypeError, "indices must be 1-D integers"),
         ([[1]], None, TypeError, "indices must be 1-D integers"),
         ([1], [1, 2], ValueError, r"weights must have shape \(1,\), got \(2,\)"),
-        ([1], [-2.0], ValueError, "weights must hold weights >= 0, got -2"),
         ([1], [np.nan], ValueError, "weights must hold finite weights, got nan"),
         ([1], [np.inf], ValueError, "weights must hold finite weights, got inf"),
         ([1], [1e39], ValueError, "weights must hold weights that fit float32, got 1e"),
@@ -131,17 +134,55 @@ def test_fold_in_refuses_a_singular_system() -> None:
         ALS.from_state(arrays, meta).fold_in([0])
 
 
+def test_fold_in_takes_dislikes(make_matrix: Any) -> None:
+    """Of weight −c a pair weighs c and asks for 0: what a training of these rows solves."""
+    matrix = make_matrix(n_items=150, per_user=50).copy()
+    matrix.data[::3] *= -1
+    for options in OBJECTIVES:
+        model = ALS(20, iterations=2, random_state=0, **options).fit(matrix)
+        init = model.user_factors_, model.item_factors_
+        again = ALS(20, iterations=1, solver="cholesky", **options).fit(matrix, init=init)
+        got = model.fold_in_rows(matrix)
+        np.testing.assert_allclose(got, again.user_factors_, rtol=1e-3, atol=1e-5)
+        liked = slice(*matrix.indptr[:2])
+        one = model.fold_in(matrix.indices[liked], matrix.data[liked])
+        np.testing.assert_array_equal(one, got[0])
+
+
+def side(n_items: int = 4, dim: int = 3) -> FixedSide:
+    objective = Objective(1.0, 0.0, 1.0, 0.1, 0.0)
+    return fixed_side(objective, np.ones((n_items, dim), np.float32), np.eye(dim))
+
+
+def test_native_side_refuses_wrong_parts() -> None:
+    _, (items, spectrum, into, out_of, *numbers) = side().__reduce__()
+    for parts in (
+        (items, spectrum[:8], into, out_of),
+        (np.ones((4, 17), np.float32), spectrum, into, out_of),
+        (items, spectrum, into[:, :2], out_of),
+        (items, spectrum, into, out_of[:, :8]),
+        (items, spectrum, into[:0], out_of),
+    ):
+        with pytest.raises(ValueError, match=r"spectrum must have|must be panels"):
+            FixedSide(*map(np.ascontiguousarray, parts), *numbers)
+
+
+def test_native_side_survives_pickling() -> None:
+    for again in (pickle.loads(pickle.dumps(side())), copy.deepcopy(side())):
+        np.testing.assert_array_equal(
+            again.fold_in(np.array([2, 1]), None), side().fold_in(np.array([2, 1]), None)
+        )
+
+
 def test_native_fold_in_refuses_wrong_calls() -> None:
-    base, factors = np.eye(3), np.ones((4, 3), np.float32)
     weights = np.ones(2, np.float32)
     for rows in ([0, 4], [-1, 0]):
         with pytest.raises(ValueError, match=r"indices must lie in \[0, 4\), got (4|-1)"):
-            fold_in(base, factors, np.array(rows), weights, 1, 0, 0.1, 1, 0)
-    for bad in (np.eye(2), np.ones((3, 4))):
-        with pytest.raises(ValueError, match="must agree in shape"):
-            fold_in(bad, factors, np.array([0, 1]), weights, 1, 0, 0.1, 1, 0)
+            side().fold_in(np.array(rows), weights)
     with pytest.raises(ValueError, match="must agree in shape"):
-        fold_in(base, factors, np.array([0]), weights, 1, 0, 0.1, 1, 0)
+        side().fold_in(np.array([0]), weights)
+    with pytest.raises(ValueError, match=r"prior must have shape \(3,\)"):
+        side().fold_in(np.array([0, 1]), weights, weights)
 
 
 @pytest.mark.parametrize(
@@ -159,11 +200,15 @@ def test_native_fold_in_refuses_wrong_calls() -> None:
 def test_native_solve_rows_refuses_wrong_calls(
     indptr: Any, indices: Any, threads: int, message: str
 ) -> None:
-    base, factors = np.eye(3), np.ones((4, 3), np.float32)
     weights = np.ones(len(indices), np.float32)
-    rows = np.array(indptr, np.int64), np.array(indices, np.int64), weights
+    rows = np.array(indptr, np.int64), np.array(indices, np.int32), weights
     with pytest.raises(ValueError, match=message):
-        solve_rows(base, factors, *rows, 0, 0.1, 1, 0, threads)
+        side().solve_rows(*rows, threads)
+    with pytest.raises(ValueError, match=r"priors must have shape \(1, 3\)"):
+        side().solve_rows(
+            np.array([0, 2]), np.arange(2, dtype=np.int32), np.ones(2, np.float32), 1,
+            np.ones((2, 3), np.float32),
+        )  # fmt: skip
 
 
 def test_plain_events_are_read_where_they_lie_and_others_alike(model: ALS, rng: Any) -> None:
@@ -177,10 +222,10 @@ def test_plain_events_are_read_where_they_lie_and_others_alike(model: ALS, rng: 
     np.testing.assert_array_equal(model.fold_in(items, weights), want)
     np.testing.assert_array_equal(model.fold_in(items, spread[:, 0]), want)
     np.testing.assert_array_equal(model.fold_in(items.astype(np.int32), weights), want)
-    for bad, message in ((-1.0, "weights >= 0, got -1"), (np.nan, "finite weights, got nan")):
+    for bad in (np.nan, -np.inf):
         wrong = weights.copy()
         wrong[3] = bad
-        with pytest.raises(ValueError, match=f"weights must hold {message}"):
+        with pytest.raises(ValueError, match=f"weights must hold finite weights, got {bad}"):
             model.fold_in(items, wrong)
     with pytest.raises(ValueError, match=r"indices must lie in \[0, 12\), got 12"):
         model.fold_in(np.array([0, 12]), weights[:2])

@@ -218,9 +218,9 @@ def test_wrong_values_and_unfitted_models_are_refused() -> None:
         (lambda: model.with_users([0], np.ones((1, 3))), ValueError, "must have 4 columns"),
         (lambda: model.with_users([0], np.full((1, 4), np.nan)), ValueError, "must be finite"),
         (
-            lambda: model.partial_fit_items([0], csr_array(np.full((20, 1), -1.0))),
+            lambda: model.partial_fit_items([0], csr_array(np.full((20, 1), np.inf))),
             ValueError,
-            "weights >= 0, got -1",
+            "finite weights, got inf",
         ),
         (lambda: ALS().partial_fit_users([0], dense), NotFittedError, "call fit"),
         (lambda: ALS().partial_fit_items([0], dense), NotFittedError, "call fit"),

@@ -275,3 +275,33 @@ def test_rows_that_came_after_the_fit_have_no_prior(matrix: Any, features: Any) 
     again = ALS.from_state(*model.state())
     more = sparse.vstack([matrix, matrix[[0]]])
     assert again.loss(more) == model.loss(more)
+
+
+@pytest.mark.parametrize("options", OBJECTIVES)
+def test_online_solves_know_the_prior(matrix: Any, features: Any, options: Any) -> None:
+    model = ALS(5, iterations=2, random_state=0, **options).fit(matrix, **features)
+    init = model.user_factors_, model.item_factors_
+    row, user = matrix[[0]], features["user_features"][0]
+    prior = model.user_from_features(user[None])[0]
+    want = solve_row(model, row.toarray()[0], init[1], prior)
+    alike = {"rtol": 1e-4, "atol": 1e-5}
+    for known in (user, user.tolist(), user[None], sparse.csr_array(user[None])):
+        got = model.fold_in(row.indices, row.data, features=known)
+        np.testing.assert_allclose(got, want, **alike)
+    np.testing.assert_array_equal(model.fold_in_rows(row, features=user[None]), got[None])
+    np.testing.assert_array_equal(model.fold_in([], features=user), prior)
+    assert (model.fold_in(row.indices, row.data) != got).any()
+    with pytest.raises(ValueError, match="features must be those of one user, got 2 rows"):
+        model.fold_in([], features=features["user_features"][:2])
+    with pytest.raises(ValueError, match="features must have a row for each of the 1 of matrix"):
+        model.fold_in_rows(row, features=features["user_features"][:2])
+
+    dense = matrix.toarray()
+    model.partial_fit_items([0, 5], sparse.csr_array(dense[:, [0, 5]]))
+    want = solve_row(model, dense[:, 0], init[0], model.item_prior_[0])
+    np.testing.assert_allclose(model.item_factors_[0], want, **alike)
+    np.testing.assert_array_equal(model.item_factors_[5], model.item_prior_[5])
+    model.partial_fit_users([3, 60], sparse.csr_array(dense[[3, 0]]))
+    np.testing.assert_array_equal(model.user_factors_[3], model.user_prior_[3])
+    want = solve_row(model, dense[0], model.item_factors_, np.zeros(5))
+    np.testing.assert_allclose(model.user_factors_[60], want, **alike)
