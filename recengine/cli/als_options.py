@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +21,14 @@ class Objective(StrEnum):
     ials = "ials"
 
 
+class Solver(StrEnum):
+    """The solvers of ALS."""
+
+    cg = "cg"
+    cholesky = "cholesky"
+    block = "block"
+
+
 ARGUMENTS = (
     "factors",
     "regularization",
@@ -27,7 +36,16 @@ ARGUMENTS = (
     "iterations",
     "unobserved_weight",
     "frequency_exponent",
+    "cg_steps",
+    "block_size",
     "random_state",
+    "checkpoint",
+)
+ONLY_WITH = (
+    ("unobserved_weight", "objective", Objective.ials),
+    ("frequency_exponent", "objective", Objective.ials),
+    ("cg_steps", "solver", Solver.cg),
+    ("block_size", "solver", Solver.block),
 )
 PANEL = "ALS"
 Factors = Annotated[
@@ -53,17 +71,37 @@ FrequencyExponent = Annotated[
     float | None,
     typer.Option(help="ials: regularization by frequency (1).", rich_help_panel=PANEL),
 ]
+Solvers = Annotated[
+    Solver | None, typer.Option(help="How an epoch solves a row (cg).", rich_help_panel=PANEL)
+]
+CgSteps = Annotated[
+    int | None,
+    typer.Option(help="cg: steps of conjugate gradients (3).", rich_help_panel=PANEL),
+]
+BlockSize = Annotated[
+    int | None,
+    typer.Option(help="block: coordinates solved at once, by 16 (64).", rich_help_panel=PANEL),
+]
 Seed = Annotated[
     int | None,
     typer.Option(help="The same seed gives the same bits (0).", rich_help_panel=PANEL),
 ]
+CheckpointFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="A file that is replaced after every epoch; an interrupted fit goes on from it.",
+        rich_help_panel=PANEL,
+    ),
+]
 
 
 def given_options(**options: Any) -> dict[str, Any]:
-    """Return the options that were given, as arguments of ALS."""
+    """Return the options that were given, as arguments of ALS and its `fit`."""
     given = {name: value for name, value in options.items() if value is not None}
-    if "objective" in given:
-        given["objective"] = given["objective"].value
+    for name in ("objective", "solver"):
+        if name in given:
+            given[name] = given[name].value
     if "seed" in given:
         given["random_state"] = given.pop("seed")
     return given
@@ -81,10 +119,10 @@ def make_als(given: dict[str, Any]) -> ALS:
     """Return an ALS that is not fitted yet."""
     from recengine.factorization import ALS
 
-    if given.get("objective") != Objective.ials.value:
-        for name in ("unobserved_weight", "frequency_exponent"):
-            if name in given:
-                raise ValueError(f"{_option(name)} is about --objective ials, got {given[name]:g}")
+    chosen = {"objective": Objective.implicit, "solver": Solver.cg} | given
+    for name, choice, value in ONLY_WITH:
+        if name in given and chosen[choice] != value:
+            raise ValueError(f"{_option(name)} is about --{choice} {value}, got {given[name]:g}")
     with saying_options():
         return ALS(**{"random_state": 0, **given})
 

@@ -11,12 +11,15 @@ import typer
 from recengine.cli import als_options
 from recengine.cli.als_options import (
     Alpha,
+    BlockSize,
+    CgSteps,
     Factors,
     FrequencyExponent,
     Iterations,
     Objectives,
     Regularization,
     Seed,
+    Solvers,
     UnobservedWeight,
 )
 from recengine.cli.arguments import Columns, EventsFile, ItemsPerList
@@ -68,6 +71,9 @@ def evaluate(
     objective: Objectives = None,
     unobserved_weight: UnobservedWeight = None,
     frequency_exponent: FrequencyExponent = None,
+    solver: Solvers = None,
+    cg_steps: CgSteps = None,
+    block_size: BlockSize = None,
     seed: Seed = None,
 ) -> None:
     """Measure models on held-out events: figures with bootstrap intervals, and who wins.
@@ -86,6 +92,9 @@ def evaluate(
         objective=objective,
         unobserved_weight=unobserved_weight,
         frequency_exponent=frequency_exponent,
+        solver=solver,
+        cg_steps=cg_steps,
+        block_size=block_size,
         seed=seed,
     )
     if Model.als not in chosen:

@@ -14,12 +14,16 @@ import typer
 from recengine.cli import als_options
 from recengine.cli.als_options import (
     Alpha,
+    BlockSize,
+    CgSteps,
+    CheckpointFile,
     Factors,
     FrequencyExponent,
     Iterations,
     Objectives,
     Regularization,
     Seed,
+    Solvers,
     UnobservedWeight,
 )
 from recengine.cli.arguments import Columns, EventsFile
@@ -56,7 +60,11 @@ def fit(
     objective: Objectives = None,
     unobserved_weight: UnobservedWeight = None,
     frequency_exponent: FrequencyExponent = None,
+    solver: Solvers = None,
+    cg_steps: CgSteps = None,
+    block_size: BlockSize = None,
     seed: Seed = None,
+    checkpoint: CheckpointFile = None,
 ) -> None:
     """Train on a file of events and save an engine: one file with everything to recommend from.
 
@@ -71,11 +79,19 @@ def fit(
         objective=objective,
         unobserved_weight=unobserved_weight,
         frequency_exponent=frequency_exponent,
+        solver=solver,
+        cg_steps=cg_steps,
+        block_size=block_size,
         seed=seed,
+        checkpoint=checkpoint,
     )
     if model is FitModel.popularity:
         als_options.refuse(given)
-    _check_target(engine)
+    _check_target("ENGINE", engine)
+    if checkpoint is not None:
+        _check_target("--checkpoint", checkpoint)
+        if checkpoint.resolve() == engine.resolve():
+            raise ValueError(f"--checkpoint must be another file than ENGINE, got {checkpoint}")
     _fit(events, engine, items, column or [], given if model is FitModel.als else None)
 
 
@@ -92,9 +108,10 @@ def _fit(
     laps.append(("read and clean", time.perf_counter()))
     trained = None
     if als is not None:
+        checkpoint = als.pop("checkpoint", None)
         trained = als_options.make_als(als)
         with als_options.saying_options():
-            trained.fit(inter, progress=_watched())
+            trained.fit(inter, progress=_watched(), checkpoint=checkpoint)
         what = f"train ALS, {trained.factors} factors, {trained.iterations} epochs"
         laps.append((what, time.perf_counter()))
     try:
@@ -124,12 +141,12 @@ def _show(inter: Interactions, laps: list[tuple[str, float]], target: Path) -> N
     screen.print(line, style="dim", markup=False)
 
 
-def _check_target(path: Path) -> None:
+def _check_target(name: str, path: Path) -> None:
     """Refuse before training, not after it, a place that cannot be written."""
     if not path.absolute().parent.is_dir():
         raise FileNotFoundError(f"there is no folder {str(path.absolute().parent)!r} to write into")
     if path.is_dir():
-        raise ValueError(f"ENGINE must be a file name, got the folder {str(path)!r}")
+        raise ValueError(f"{name} must be a file name, got the folder {str(path)!r}")
 
 
 def _watched() -> bool:

@@ -38,6 +38,25 @@ def test_figures_are_those_of_python(folder: Path, run: Run) -> None:
     assert max(map(len, result.stdout.splitlines())) <= 100
 
 
+def test_figures_are_those_of_the_solver(folder: Path, run: Run) -> None:
+    line = ("--factors", 32, "--iterations", 2, "--solver", "block", "--block-size", 16)
+    result = run("evaluate", folder / "events.csv", "--model", "als", *line)
+    assert result.exit_code == 0, result.output
+    train, test = rec.Interactions.read(folder / "events.csv").split_last(1)
+    options = {"factors": 32, "iterations": 2, "random_state": 0}
+    found, other = (
+        rec.evaluate(
+            rec.Engine.build(train, als.fit(train)).recommend(test.users.ids, 10),
+            test, users=test.users.ids, train=train, k=10,
+        )
+        for als in (
+            rec.ALS(**options, solver="block", block_size=16), rec.ALS(**options, cg_steps=1)
+        )
+    )  # fmt: skip
+    assert f"{found['mrr']:.4f}" != f"{other['mrr']:.4f}"
+    assert f"{found['mrr']:.4f}" in result.stdout
+
+
 def test_split_time_counts_cold_users_apart(folder: Path, run: Run) -> None:
     result = run("evaluate", folder / "events.csv", "--split", "time", "--factors", 4)
     assert result.exit_code == 0, result.output
@@ -63,6 +82,11 @@ def test_options_that_would_be_ignored_are_refused(folder: Path, refused: Refuse
     assert "--alpha is about --model als" in refused(
         *line, "--model", "popularity", "--alpha", 2, code=2
     )
+    assert "--solver is about --model als" in refused(
+        *line, "--model", "popularity", "--solver", "cg", code=2
+    )
+    told = refused(*line, "--solver", "cholesky", "--cg-steps", 2)
+    assert told == "error: --cg-steps is about --solver cg, got 2\n"
 
 
 def test_wrong_fraction(folder: Path, refused: Refused) -> None:

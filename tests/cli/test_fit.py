@@ -10,9 +10,18 @@ import pytest
 from typer.testing import Result
 
 import recengine as rec
+from recengine._types import Float32Array
+from recengine.factorization._checkpoint import Checkpoint
 
 Run = Callable[..., Result]
 Refused = Callable[..., str]
+
+
+def model_of(path: Path) -> rec.ALS:
+    """Return the model in an engine file."""
+    model = rec.Engine.load(path)._state.model
+    assert isinstance(model, rec.ALS)
+    return model
 
 
 def test_fit_saves_the_engine_that_python_would(folder: Path, engine: Path) -> None:
@@ -52,6 +61,47 @@ def test_fit_takes_every_option_of_als(folder: Path, tmp_path: Path, run: Run) -
     np.testing.assert_array_equal(
         rec.Engine.load(target).recommend(users).scores, direct.recommend(users).scores
     )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"solver": "cholesky"}, {"cg_steps": 2}, {"solver": "block", "block_size": 32}],
+)
+def test_fit_takes_the_solver_and_its_option(
+    folder: Path, tmp_path: Path, run: Run, options: dict[str, str | int]
+) -> None:
+    line = [part for name, v in options.items() for part in (f"--{name.replace('_', '-')}", v)]
+    target = tmp_path / "x.rec"
+    result = run("fit", folder / "events.csv", target, *line, "--factors", 64, "--iterations", 2)
+    assert result.exit_code == 0, result.output
+    inter = rec.Interactions.read(folder / "events.csv")
+    direct = rec.ALS(64, iterations=2, random_state=0, **options).fit(inter)
+    fitted = model_of(target)
+    for name in ("solver", "cg_steps", "block_size"):
+        assert getattr(fitted, name) == getattr(direct, name)
+    np.testing.assert_array_equal(fitted.user_factors_, direct.user_factors_)
+
+
+def test_fit_goes_on_from_its_checkpoint(
+    folder: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    save = Checkpoint.save
+
+    def told(self: Checkpoint, epochs: int, *factors: Float32Array) -> None:
+        saved.append(epochs)
+        save(self, epochs, *factors)
+
+    monkeypatch.setattr(Checkpoint, "save", told)
+    events, target = folder / "events.csv", tmp_path / "x.rec"
+    line = ("fit", events, target, "--factors", 4, "--checkpoint", tmp_path / "als.ckpt")
+    for iterations in (2, 4):
+        result = run(*line, "--iterations", iterations)
+        assert result.exit_code == 0, result.output
+    assert saved == [1, 2, 3, 4]
+    direct = rec.ALS(4, iterations=4, random_state=0).fit(rec.Interactions.read(events))
+    np.testing.assert_array_equal(model_of(target).user_factors_, direct.user_factors_)
+    np.testing.assert_array_equal(model_of(target).item_factors_, direct.item_factors_)
 
 
 def test_fit_popularity(folder: Path, tmp_path: Path, run: Run) -> None:
@@ -204,3 +254,45 @@ def test_als_refuses_values_by_name(folder: Path, tmp_path: Path, refused: Refus
     ials = ("--objective", "ials", "--factors", 2, "--frequency-exponent", 1e4)
     assert "error: --frequency-exponent must keep" in refused(*line, *ials)
     assert not (tmp_path / "x.rec").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--cg-steps", 2, "--solver", "cholesky"), "--cg-steps is about --solver cg, got 2"),
+        (("--block-size", 32), "--block-size is about --solver block, got 32"),
+        (("--cg-steps", 0), "--cg-steps must be >= 1, got 0"),
+        (
+            ("--solver", "block", "--block-size", 20),
+            "--block-size must be a multiple of 16, got 20",
+        ),
+    ],
+)
+def test_a_solver_refuses_what_it_cannot_use(
+    folder: Path, tmp_path: Path, refused: Refused, options: tuple[object, ...], told: str
+) -> None:
+    line = ("fit", folder / "events.csv", tmp_path / "x.rec")
+    assert refused(*line, *options) == f"error: {told}\n"
+    assert not (tmp_path / "x.rec").exists()
+
+
+def test_a_checkpoint_is_checked(folder: Path, tmp_path: Path, run: Run, refused: Refused) -> None:
+    events, kept, target = folder / "events.csv", tmp_path / "als.ckpt", tmp_path / "x.rec"
+    line = ("fit", events, target, "--factors", 4, "--iterations", 2)
+    assert "--checkpoint must be another file than ENGINE" in refused(*line, "--checkpoint", target)
+    assert "--checkpoint must be a file name" in refused(*line, "--checkpoint", tmp_path)
+    absent = tmp_path / "nowhere" / "als.ckpt"
+    assert "there is no folder" in refused(*line, "--checkpoint", absent)
+    popular = (*line[:3], "--model", "popularity", "--checkpoint", kept)
+    assert "--checkpoint is about --model als" in refused(*popular, code=2)
+    assert not kept.exists()
+    assert run(*line, "--checkpoint", kept).exit_code == 0
+    target.unlink()
+    told = refused(*line, "--checkpoint", kept, "--alpha", 2)
+    assert told.startswith("error: --checkpoint must be of the same data, settings")
+    told = refused(*line, "--checkpoint", kept, "--iterations", 1)
+    assert told == "error: --iterations must be >= the 2 of the checkpoint, got 1\n"
+    before = events.read_bytes()
+    assert "events.csv" in refused(*line, "--checkpoint", events)
+    assert events.read_bytes() == before
+    assert not target.exists()
