@@ -92,7 +92,7 @@ class Engine(Requests, Contents, Changes):
         inter : Interactions
             Who had what: the catalogue, the users, their histories, popularity. Weights >= 0;
             several events of a pair are added up, zeros are no events.
-        model : ALS, optional
+        model : ALS or BPR, optional
             Fitted on `inter` or on a split of it (the same id maps).
         content : array_like (n_items, dim), optional
             Vectors in the order of ``inter.items.ids``. Read-only float32 is borrowed.

@@ -59,7 +59,7 @@ class Source(Protocol):
 
 
 class FactorModel(Protocol):
-    """What the engine needs of a factorization; `recengine.ALS` is one."""
+    """What the engine needs of a factorization; `recengine.ALS` and `BPR` are."""
 
     @property
     def user_factors_(self) -> Float32Array:
