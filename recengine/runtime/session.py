@@ -332,7 +332,8 @@ def _leave_to_parent() -> None:
         session._reopening = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_leave_to_parent)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _thread_count(num_threads: int | None) -> int:
