@@ -44,7 +44,7 @@ def workers(num_threads: int) -> Iterator[Workers]:
     if num_threads == 1:
         yield Workers(None)
         return
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="recengine-als") as pool:
+    with ThreadPoolExecutor(num_threads, thread_name_prefix="recengine-fit") as pool:
         yield Workers(pool)
 
 

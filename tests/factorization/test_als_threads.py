@@ -68,7 +68,7 @@ def test_fits_at_once_equal_serial(make_matrix: Any, num_threads: int) -> None:
 
 def test_threads_end_with_fit(make_matrix: Any) -> None:
     ALS(4, iterations=1, num_threads=3).fit(make_matrix())
-    assert not [t for t in threading.enumerate() if t.name.startswith("recengine-als")]
+    assert not [t for t in threading.enumerate() if t.name.startswith("recengine-fit")]
 
 
 def test_cost_bounds_cover_every_row_once() -> None:
