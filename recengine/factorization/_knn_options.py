@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from recengine._validation import as_choice, as_count, as_real
-from recengine.factorization._biased import threads_of
 from recengine.factorization._likes import Likes
 from recengine.factorization._neighbours import nearest
+from recengine.factorization._options import threads_of
 from recengine.factorization._rows import owned
 from recengine.factorization.weighting import Weighting, check_bm25
 
@@ -69,24 +68,3 @@ class KnnOptions:
             label,
         )
         return owned(Likes((documents.shape[0], documents.shape[0]), *found))
-
-    def to_meta(self, shape: tuple[int, int]) -> dict[str, Any]:
-        """Return the JSON object of a model's `state`."""
-        return asdict(self) | {"shape": list(shape)}
-
-
-def shape_of(meta: Mapping[str, Any], names: tuple[str, ...]) -> tuple[int, int]:
-    """Return the shape in `meta`, which must hold `names` as well.
-
-    Raises
-    ------
-    ValueError
-        A part is missing, or `shape` is not two counts.
-    """
-    missing = [key for key in (*names, "shape") if key not in meta]
-    if missing:
-        raise ValueError(f"meta must hold {', '.join(missing)}")
-    shape = meta["shape"]
-    if not isinstance(shape, list | tuple) or len(shape) != 2:
-        raise ValueError(f"shape must be two counts, got {shape!r}")
-    return as_count("shape[0]", shape[0]), as_count("shape[1]", shape[1])

@@ -9,6 +9,7 @@ import numpy as np
 
 from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine._validation import as_indices
+from recengine.factorization._learned import check_parts
 from recengine.factorization._likes import Likes, as_likes, merged_events
 
 
@@ -90,10 +91,8 @@ def from_arrays(arrays: Mapping[str, Any], name: str, shape: tuple[int, int]) ->
     """
     from scipy.sparse import csr_array
 
-    names = [f"{name}_{part}" for part in ("indptr", "indices", "weights")]
-    missing = [key for key in names if key not in arrays]
-    if missing:
-        raise ValueError(f"arrays must hold {', '.join(missing)}")
+    names = tuple(f"{name}_{part}" for part in ("indptr", "indices", "weights"))
+    check_parts("arrays", arrays, names)
     indptr, indices, weights = (np.asarray(arrays[key]) for key in names)
     try:
         likes = as_likes(csr_array((weights, indices, indptr), shape=shape), 1.0)

@@ -8,28 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from recengine._errors import NotFittedError
 from recengine._types import Float32Array, Float64Array, TopK
 from recengine._validation import as_count, as_k, as_matrix, as_real
 from recengine.factorization import _ease, _rows
-from recengine.factorization._biased import as_flag, as_threads, threads_of
-from recengine.factorization._knn_options import shape_of
+from recengine.factorization._keeps_matrix import KeepsMatrix, Kept
+from recengine.factorization._learned import check_parts
 from recengine.factorization._likes import Likes, as_likes
+from recengine.factorization._options import as_flag, as_threads, threads_of
 from recengine.factorization._progress import bar
-from recengine.factorization._ranking import as_excluded, as_row, best
+from recengine.factorization._ranking import as_row, best
 
 _BLOCK = 2**17  # numbers converted to float64 at a time: 1 MB
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """What one fit learned, read-only, replaced as a whole."""
+class _Fitted(Kept):
+    """The matrix and what items say for each other."""
 
-    likes: Likes  # users x items
     weights: Float32Array
 
 
-class EASE:
+class EASE(KeepsMatrix[_Fitted]):
     """A linear model of items by items, solved at once.
 
     With X the users x items matrix, it minimises ``‖X − X B‖² + regularization ‖B‖²`` under a zero
@@ -64,6 +63,9 @@ class EASE:
     Steck: Embarrassingly shallow autoencoders for sparse data, 2019, section 3.1.
     """
 
+    _settings = ("regularization", "max_items")
+    _shown = ("regularization",)
+
     def __init__(
         self,
         regularization: float = 500.0,
@@ -74,13 +76,6 @@ class EASE:
         self.regularization = as_real("regularization", regularization, minimum=0)
         self.num_threads = as_threads(num_threads)
         self.max_items = as_count("max_items", max_items, minimum=1)
-        self._fitted: _Fitted | None = None
-
-    def __repr__(self) -> str:
-        state = "not fitted"
-        if self._fitted is not None:
-            state = "{} users, {} items".format(*self._fitted.likes.shape)
-        return f"EASE(regularization={self.regularization:g}) <{state}>"
 
     def fit(self, matrix: Any, progress: bool = False) -> EASE:
         """Solve for the weights of all pairs of items of `matrix`.
@@ -123,77 +118,16 @@ class EASE:
         self._fitted = _Fitted(likes, weights)
         return self
 
-    # --- what was learned -----------------------------------------------------------------------
+    def _scores(self, fitted: _Fitted, user: int) -> Float64Array:
+        return _summed(fitted.weights, *_rows.row_of(fitted.likes, user))
 
-    def _require(self) -> _Fitted:
-        if self._fitted is None:
-            raise NotFittedError("this EASE is not fitted: call fit(interactions) first")
-        return self._fitted
+    def _scores_for(self, fitted: _Fitted, events: Likes) -> Float64Array:
+        return _summed(fitted.weights, events.indices, events.confidences)
 
     @property
     def item_weights_(self) -> Float32Array:
         """What every item says for every other, (n_items, n_items) float32, read-only."""
         return self._require().weights
-
-    def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:
-        """Return the best k items of a user of the matrix.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of the matrix of `fit`.
-        user_items_row : scipy sparse (1, n_items) or array_like (n,), int, optional
-            Items to leave out: the user's row of the matrix, or item indices.
-        k : int
-
-        Returns
-        -------
-        TopK
-            ids (k,) int64, columns of the matrix, and scores (k,) float32. Score descending, then
-            column ascending; id −1 and score −inf where fewer than k items are left.
-
-        Raises
-        ------
-        ValueError
-            An index or k out of range, or a row of another length.
-
-        Notes
-        -----
-        Float64 sums rounded once to float32; O(n_items) for each item of the user, on the caller's
-        thread, without BLAS or Numba.
-        """
-        fitted = self._require()
-        n_users, n_items = fitted.likes.shape
-        k, exclude = as_k(k, n_items), as_excluded(user_items_row, n_items)
-        user = as_row("user_index", user_index, n_users)
-        return best(_scores(fitted.weights, *_rows.row_of(fitted.likes, user)), k, exclude)
-
-    def recommend_for(self, user_items_row: Any, k: int = 10, exclude_seen: bool = True) -> TopK:
-        """Return the best k items of a user whom the matrix need not hold.
-
-        Parameters
-        ----------
-        user_items_row : scipy sparse (1, n_items) or array_like (n,), int
-            What the user did: a row with its weights, or item indices that weigh 1 each.
-        k : int
-        exclude_seen : bool
-            Leave out the items of the row.
-
-        Returns
-        -------
-        TopK
-            As `recommend` does.
-
-        Raises
-        ------
-        ValueError
-            An index, a weight or k out of range, or a row of another length.
-        """
-        weights = self._require().weights
-        as_flag("exclude_seen", exclude_seen)
-        events, k = _rows.as_events(user_items_row, len(weights)), as_k(k, len(weights))
-        exclude = events.indices.astype(np.int64) if exclude_seen else None
-        return best(_scores(weights, events.indices, events.confidences), k, exclude)
 
     def similar_items(self, item_index: Any, k: int = 10) -> TopK:
         """Return the best k other items by what an item says for them.
@@ -213,48 +147,19 @@ class EASE:
         item = as_row("item_index", item_index, len(weights))
         return best(weights[item].astype(np.float64), as_k(k, len(weights)), np.array([item]))
 
-    # --- persistence ----------------------------------------------------------------------------
+    def _learned_arrays(self, fitted: _Fitted) -> dict[str, Any]:
+        return {"item_weights": fitted.weights}
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (arrays, meta): plain numeric arrays and a JSON object, for `from_state`.
-
-        `num_threads` belongs to the process and is left out.
-        """
-        fitted = self._require()
-        arrays = _rows.to_arrays(fitted.likes, "matrix") | {"item_weights": fitted.weights}
-        return arrays, {
-            "regularization": self.regularization,
-            "max_items": self.max_items,
-            "shape": list(fitted.likes.shape),
-        }
-
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> EASE:
-        """Return the model that `state` described; read-only arrays (mmapped ones) are borrowed.
-
-        Parameters
-        ----------
-        arrays, meta : mappings
-            The two parts that `state` returned.
-
-        Raises
-        ------
-        ValueError
-            A part is missing, or the parts do not fit together.
-        """
-        shape = shape_of(meta, ("regularization", "max_items"))
-        model = cls(meta["regularization"], max_items=meta["max_items"])
-        likes = _rows.from_arrays(arrays, "matrix", shape)
-        if "item_weights" not in arrays:
-            raise ValueError("arrays must hold item_weights")
-        weights = as_matrix("item_weights", arrays["item_weights"], dim=shape[1], n_rows=shape[1])
+    def _restored_from(self, likes: Likes, arrays: Mapping[str, Any]) -> _Fitted:
+        check_parts("arrays", arrays, ("item_weights",))
+        n_items = likes.shape[1]
+        weights = as_matrix("item_weights", arrays["item_weights"], dim=n_items, n_rows=n_items)
         weights = weights.copy() if weights.flags.writeable else weights
         weights.flags.writeable = False
-        model._fitted = _Fitted(likes, weights)
-        return model
+        return _Fitted(likes, weights)
 
 
-def _scores(weights: Float32Array, items: Any, values: Float32Array) -> Float64Array:
+def _summed(weights: Float32Array, items: Any, values: Float32Array) -> Float64Array:
     """Return the sum of the rows of `items` times `values`, in the order of the items."""
     scores = np.zeros(weights.shape[1])
     step = max(1, _BLOCK // max(1, weights.shape[1]))

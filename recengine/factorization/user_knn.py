@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from recengine._errors import NotFittedError
 from recengine._types import Float32Array, Float64Array, TopK
-from recengine._validation import as_k
 from recengine.factorization import _rows
-from recengine.factorization._biased import as_flag, as_threads
-from recengine.factorization._knn_options import KnnOptions, shape_of
-from recengine.factorization._likes import Likes, as_likes
-from recengine.factorization._ranking import as_excluded, as_row, best, best_listed
+from recengine.factorization._knn import KNN, Neighbours
+from recengine.factorization._knn_options import KnnOptions
+from recengine.factorization._likes import Likes
+from recengine.factorization._ranking import best
 from recengine.factorization.weighting import Weighting
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """What one fit learned, read-only, replaced as a whole."""
+class _Fitted(Neighbours):
+    """And what finds the neighbours of a new user."""
 
-    likes: Likes  # users x items
-    neighbours: Likes  # users x users
     by_item: Likes  # items x users, weighed
     norms: Float64Array
     weighting: Weighting
 
 
-class UserKNN:
+class UserKNN(KNN[_Fitted]):
     """The nearest neighbours of every user, by the items they share.
 
     The score of item i for user u is Σ_v s(u, v) w_vi over the `neighbours` users v most similar
@@ -73,6 +68,8 @@ class UserKNN:
     of reproducibility and progress in recommender systems research, 2021 (shrinkage).
     """
 
+    _side = 0
+
     def __init__(
         self,
         neighbours: int = 100,
@@ -83,50 +80,8 @@ class UserKNN:
         k1: float | None = None,
         b: float | None = None,
     ) -> None:
-        self._options = KnnOptions.checked(neighbours, similarity, shrinkage, k1, b)
-        self.neighbours = self._options.neighbours
-        self.similarity = self._options.similarity
-        self.shrinkage = self._options.shrinkage
-        self.k1, self.b = self._options.k1, self._options.b
-        self.num_threads = as_threads(num_threads)
-        self._fitted: _Fitted | None = None
-
-    def __repr__(self) -> str:
-        state = "not fitted"
-        if self._fitted is not None:
-            state = "{} users, {} items".format(*self._fitted.likes.shape)
-        return (
-            f"UserKNN(neighbours={self.neighbours}, similarity={self.similarity!r}, "
-            f"shrinkage={self.shrinkage:g}) <{state}>"
-        )
-
-    def fit(self, matrix: Any, progress: bool = False) -> UserKNN:
-        """Find the neighbours of the users of `matrix`.
-
-        Parameters
-        ----------
-        matrix : Interactions or scipy sparse (n_users, n_items)
-            Weights >= 0. Duplicates are summed; explicit zeros are not likes.
-        progress : bool
-            Draw a bar on standard error.
-
-        Returns
-        -------
-        UserKNN
-            This model.
-
-        Raises
-        ------
-        TypeError
-            `matrix` is not sparse or does not hold real numbers; `progress` is not a bool.
-        ValueError
-            A weight is negative or not finite. The model is unchanged then.
-        """
-        as_flag("progress", progress)
-        likes = _rows.owned(as_likes(matrix, 1.0))
-        neighbours = self._options.nearest(likes, self.num_threads, "UserKNN" if progress else "")
-        self._fitted = self._prepared(likes, neighbours)
-        return self
+        options = KnnOptions.checked(neighbours, similarity, shrinkage, k1, b)
+        super().__init__(options, num_threads)
 
     def _prepared(self, likes: Likes, neighbours: Likes) -> _Fitted:
         weighting = self._options.weighting(likes)
@@ -136,20 +91,29 @@ class UserKNN:
         norms.flags.writeable = False
         return _Fitted(likes, neighbours, _rows.owned(weighed.transposed()), norms, weighting)
 
-    # --- what was learned -----------------------------------------------------------------------
+    def _scores(self, fitted: _Fitted, user: int) -> Float64Array:
+        return _rows.sum_rows(fitted.likes, *_rows.row_of(fitted.neighbours, user))
 
-    def _require(self) -> _Fitted:
-        if self._fitted is None:
-            raise NotFittedError("this UserKNN is not fitted: call fit(interactions) first")
-        return self._fitted
+    def _scores_for(self, fitted: _Fitted, events: Likes) -> Float64Array:
+        return _rows.sum_rows(fitted.likes, *self._nearest_users(fitted, events))
+
+    def _nearest_users(self, fitted: _Fitted, events: Likes) -> tuple[Any, Float32Array]:
+        """Return the neighbours of a user of these events, ascending, as `fit` finds them."""
+        weights = fitted.weighting.weigh_rows(events)
+        sums = _rows.sum_rows(fitted.by_item, events.indices, weights)
+        if self._options.cosine:
+            lengths = np.sqrt(fitted.norms * _rows.squared_norms(events, weights))
+            lengths += self.shrinkage
+            np.divide(sums, lengths, out=sums, where=lengths > 0)
+        users, similarities = best(sums, min(self.neighbours, len(sums)))
+        users, similarities = users[similarities > 0], similarities[similarities > 0]
+        order = np.argsort(users)
+        return users[order], similarities[order]
 
     @property
     def user_neighbours_(self) -> Any:
         """Neighbours of the users, a scipy csr_array over read-only arrays, sorted indices."""
-        from scipy.sparse import csr_array
-
-        near = self._require().neighbours
-        return csr_array((near.confidences, near.indices, near.indptr), shape=near.shape)
+        return self._neighbours()
 
     def similar_users(self, user_index: Any, k: int = 10) -> TopK:
         """Return the best k neighbours of a user.
@@ -166,116 +130,4 @@ class UserKNN:
         TopK
             As `recommend` does, over users.
         """
-        near = self._require().neighbours
-        row = as_row("user_index", user_index, near.shape[0])
-        return best_listed(*_rows.row_of(near, row), as_k(k, near.shape[0]))
-
-    def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:
-        """Return the best k items of a user of the matrix.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of the matrix of `fit`.
-        user_items_row : scipy sparse (1, n_items) or array_like (n,), int, optional
-            Items to leave out: the user's row of the matrix, or item indices.
-        k : int
-
-        Returns
-        -------
-        TopK
-            ids (k,) int64, columns of the matrix, and scores (k,) float32, 0 where no neighbour
-            speaks for an item. Score descending, then column ascending; id −1 and score −inf
-            where fewer than k items are left.
-
-        Raises
-        ------
-        ValueError
-            An index or k out of range, or a row of another length.
-
-        Notes
-        -----
-        Float64 sums rounded once to float32, on the caller's thread, without BLAS or Numba.
-        """
-        fitted = self._require()
-        n_users, n_items = fitted.likes.shape
-        k, exclude = as_k(k, n_items), as_excluded(user_items_row, n_items)
-        user = as_row("user_index", user_index, n_users)
-        users, similarities = _rows.row_of(fitted.neighbours, user)
-        return best(_rows.sum_rows(fitted.likes, users, similarities), k, exclude)
-
-    def recommend_for(self, user_items_row: Any, k: int = 10, exclude_seen: bool = True) -> TopK:
-        """Return the best k items of a user whom the matrix need not hold.
-
-        Parameters
-        ----------
-        user_items_row : scipy sparse (1, n_items) or array_like (n,), int
-            What the user did: a row with its weights, or item indices that weigh 1 each.
-        k : int
-        exclude_seen : bool
-            Leave out the items of the row.
-
-        Returns
-        -------
-        TopK
-            As `recommend` does.
-
-        Raises
-        ------
-        ValueError
-            An index, a weight or k out of range, or a row of another length.
-        """
-        fitted = self._require()
-        as_flag("exclude_seen", exclude_seen)
-        n_items = fitted.likes.shape[1]
-        events, k = _rows.as_events(user_items_row, n_items), as_k(k, n_items)
-        exclude = events.indices.astype(np.int64) if exclude_seen else None
-        users, similarities = self._nearest_users(fitted, events)
-        return best(_rows.sum_rows(fitted.likes, users, similarities), k, exclude)
-
-    def _nearest_users(self, fitted: _Fitted, events: Likes) -> tuple[Any, Float32Array]:
-        """Return the neighbours of a user of these events, ascending, as `fit` finds them."""
-        weights = fitted.weighting.weigh_rows(events)
-        sums = _rows.sum_rows(fitted.by_item, events.indices, weights)
-        if self._options.cosine:
-            lengths = np.sqrt(fitted.norms * _rows.squared_norms(events, weights))
-            lengths += self.shrinkage
-            np.divide(sums, lengths, out=sums, where=lengths > 0)
-        users, similarities = best(sums, min(self.neighbours, len(sums)))
-        users, similarities = users[similarities > 0], similarities[similarities > 0]
-        order = np.argsort(users)
-        return users[order], similarities[order]
-
-    # --- persistence ----------------------------------------------------------------------------
-
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (arrays, meta): plain numeric arrays and a JSON object, for `from_state`.
-
-        `num_threads` belongs to the process and is left out.
-        """
-        fitted = self._require()
-        arrays = _rows.to_arrays(fitted.likes, "matrix")
-        arrays |= _rows.to_arrays(fitted.neighbours, "neighbours")
-        return arrays, self._options.to_meta(fitted.likes.shape)
-
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> UserKNN:
-        """Return the model that `state` described; read-only arrays (mmapped ones) are borrowed.
-
-        Parameters
-        ----------
-        arrays, meta : mappings
-            The two parts that `state` returned.
-
-        Raises
-        ------
-        ValueError
-            A part is missing, or the parts do not fit together.
-        """
-        names = ("neighbours", "similarity", "shrinkage", "k1", "b")
-        shape = shape_of(meta, names)
-        model = cls(**{name: meta[name] for name in names})
-        likes = _rows.from_arrays(arrays, "matrix", shape)
-        neighbours = _rows.from_arrays(arrays, "neighbours", (shape[0], shape[0]))
-        model._fitted = model._prepared(likes, neighbours)
-        return model
+        return self._similar("user_index", user_index, k)
