@@ -13,9 +13,10 @@ have the same bits at any thread count. `_checkpoint` is where a killed training
 
 `BPR` ranks likes above other items by stochastic gradient. `_grid` is the schedule of such steps:
 user shards beside item blocks, no two of a turn in one row, so that these bits too are those of
-the seed. `_bpr_kernels` holds the steps, `_biased` the factors with item biases as a last column,
-`_sgd_fold_in` (Cython) what one user's factors are against fixed items. `SGD` predicts ratings
-under the same schedule; `_ratings` takes values of either sign where `_likes` takes weights.
+the seed. `_bpr_kernels` holds the steps, `_biased` the factors with item biases as a last column
+and what both models of them share, `_sgd_fold_in` (Cython) what one user's factors are against
+fixed items. `SGD` predicts ratings under the same schedule; `_ratings` takes values of either sign
+where `_likes` takes weights.
 
 `online` is what a fitted model learns without `fit`: rows of either side solved anew by `_fold_in`,
 their Gram matrix changed by what changed, and published by one reference; a `FoldedUser` takes a
@@ -25,6 +26,10 @@ further event as a rank-one change (`_rank_one`) of its system.
 entries out so that each pair is met once and near the cache, `_neighbours` owns the schedule, heaps
 with a total order make the neighbours independent of threads, `_rows` sums sparse rows on request.
 `EASE` adds XᵀX up over the same layout and inverts it in place (`_ease`), for catalogues that fit.
+
+What models share is written once: `_learned` shows, saves and reads again whatever a fit learned,
+`_factored` ranks by factors, `_keeps_matrix` by rows of a matrix that is kept (`_knn` by neighbours
+of either side), `_options` checks what `fit` is told.
 
 `weighting` weighs a matrix by BM25 or TF-IDF; `_ranking` picks the best rows, for every model.
 """

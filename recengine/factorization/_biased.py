@@ -5,14 +5,70 @@ So the score of a pair is one inner product, and whatever ranks by inner product
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 
 from recengine._types import Float32Array, Float64Array
-from recengine._validation import as_count, as_matrix
+from recengine._validation import as_count, as_generator, as_real
+from recengine.factorization._factored import Factored, Factors
 from recengine.factorization._initial import initial_factors
+from recengine.factorization._options import as_threads, threads_of
+from recengine.factorization._progress import bar
+from recengine.factorization._training import Workers, workers
+
+F = TypeVar("F", bound=Factors)
+Epochs = tuple[int, Workers, Callable[[int, float], bool]]
+
+
+class Biased(Factored[F]):
+    """A model of such factors, trained by stochastic gradient."""
+
+    def __init__(
+        self,
+        factors: int,
+        learning_rate: float,
+        regularization: float,
+        iterations: int,
+        num_threads: int | None,
+        random_state: int | np.random.Generator | None,
+    ) -> None:
+        self.factors = as_count("factors", factors, minimum=1)
+        self.learning_rate = as_real("learning_rate", learning_rate, minimum=0, exclusive=True)
+        self.regularization = as_real("regularization", regularization, minimum=0)
+        if self.learning_rate * self.regularization >= 1:  # a step would turn a factor around
+            raise ValueError(
+                "learning_rate * regularization must be < 1, got "
+                f"{self.learning_rate:g} * {self.regularization:g}"
+            )
+        self.iterations = as_count("iterations", iterations, minimum=1)
+        self.num_threads = as_threads(num_threads)
+        as_generator(random_state)
+        self.random_state = random_state
+
+    @contextmanager
+    def _epochs(
+        self, progress: bool, callback: Callable[[int, float], Any] | None
+    ) -> Iterator[Epochs]:
+        """Give (threads, their workers, what to call after each epoch: True ends the training)."""
+        threads, label = threads_of(self.num_threads), type(self).__name__
+        with workers(threads) as team, bar(label, self.iterations, progress) as advance:
+
+            def after(epoch: int, measure: float) -> bool:
+                advance()
+                return callback is not None and bool(callback(epoch, measure))
+
+            yield threads, team, after
+
+    def _tastes(self, fitted: F) -> Float32Array:
+        return fitted.users[:, :-1]
+
+    @property
+    def item_biases_(self) -> Float32Array:
+        """Biases of the items, (n_items,) float32, read-only: the last column of the factors."""
+        return self._require().items[:, -1]
 
 
 def starting_factors(
@@ -50,38 +106,6 @@ def joined(
     return both
 
 
-def factors_from(arrays: Mapping[str, Any], factors: int) -> tuple[Float32Array, Float32Array]:
-    """Return read-only (users, items) of a saved model; read-only float32 input is borrowed."""
-    parts = []
-    for name in ("user_factors", "item_factors"):
-        part = as_matrix(name, arrays[name], dim=factors + 1)
-        if part.flags.writeable:
-            part = part.copy()
-            part.flags.writeable = False
-        parts.append(part)
-    return parts[0], parts[1]
-
-
-def check_parts(
-    arrays: Mapping[str, Any],
-    meta: Mapping[str, Any],
-    needed: Sequence[str],
-    described: Sequence[str],
-) -> None:
-    """Refuse a saved model that lacks one of its arrays or settings."""
-    for name, part, keys in (("arrays", arrays, needed), ("meta", meta, described)):
-        missing = [key for key in keys if key not in part]
-        if missing:
-            raise ValueError(f"{name} must hold {', '.join(missing)}")
-
-
-def saved_seed(random_state: Any) -> int | None:
-    """Return the seed that goes into a saved model: a Generator belongs to the process."""
-    if random_state is None or isinstance(random_state, np.random.Generator):
-        return None
-    return int(random_state)
-
-
 def curve(name: str, values: Any) -> Float64Array:
     """Return what was measured in each epoch as a read-only float64 array (epochs,)."""
     array = np.array(values, dtype=np.float64)
@@ -89,39 +113,3 @@ def curve(name: str, values: Any) -> Float64Array:
         raise ValueError(f"{name} must be finite and 1-D, got shape {array.shape}")
     array.flags.writeable = False
     return array
-
-
-def as_flag(name: str, value: Any) -> bool:
-    """Return `value` as a bool, which it must be."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be a bool, got {type(value).__name__}")
-    return bool(value)
-
-
-def as_threads(num_threads: Any) -> int | None:
-    """Return `num_threads` as an int >= 1, or None."""
-    return None if num_threads is None else as_count("num_threads", num_threads, minimum=1)
-
-
-def threads_of(num_threads: int | None) -> int:
-    """Return how many threads that is: for None, what this process may use."""
-    if num_threads is not None:
-        return num_threads
-    from recengine._native import num_cpus
-
-    return num_cpus()
-
-
-def check_callback(callback: Any) -> None:
-    """Refuse a callback that cannot be called."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"callback must be callable, got {type(callback).__name__}")
-
-
-def check_decay(learning_rate: float, regularization: float) -> None:
-    """Refuse steps that would turn a factor around to make it smaller."""
-    if learning_rate * regularization >= 1:
-        raise ValueError(
-            "learning_rate * regularization must be < 1, got "
-            f"{learning_rate:g} * {regularization:g}"
-        )

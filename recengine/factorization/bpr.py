@@ -8,27 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from recengine._errors import NotFittedError
-from recengine._types import Float32Array, Float64Array, TopK
-from recengine._validation import as_choice, as_count, as_generator, as_indices, as_real
-from recengine.factorization import _bpr_training, _training
-from recengine.factorization._biased import (
-    as_flag,
-    as_threads,
-    check_callback,
-    check_decay,
-    check_parts,
-    curve,
-    factors_from,
-    joined,
-    saved_seed,
-    starting_factors,
-    threads_of,
-)
+from recengine._types import Float32Array, Float64Array
+from recengine._validation import as_choice, as_generator, as_indices, as_real
+from recengine.factorization import _bpr_training
+from recengine.factorization._biased import Biased, curve, joined, starting_factors
 from recengine.factorization._bpr_training import NEGATIVES, Descent, Factors
+from recengine.factorization._factored import factors_from
 from recengine.factorization._likes import Likes, as_likes, merged_events
-from recengine.factorization._progress import bar
-from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
+from recengine.factorization._options import as_flag, check_callback
 from recengine.factorization._sgd_fold_in import fold_likes
 
 _FEW_STEPS, _MOST_STEPS = 1500, 5000  # of one fold-in
@@ -46,7 +33,7 @@ class _Fitted:
     aucs: Float64Array
 
 
-class BPR:
+class BPR(Biased[_Fitted]):
     """Factors that rank what a user likes above what they do not, by stochastic gradient.
 
     Each epoch takes one step for every like: the user u, the liked item i and another item j,
@@ -107,6 +94,11 @@ class BPR:
     feedback, 2014, section 5.
     """
 
+    _shown = ("factors", "learning_rate", "regularization", "iterations", "negatives")
+    _settings = (*_shown, "weighted", "random_state")
+    _arrays = ("user_factors", "item_factors", "losses", "aucs")
+    _facts = ("scale",)
+
     def __init__(
         self,
         factors: int = 64,
@@ -119,27 +111,11 @@ class BPR:
         *,
         weighted: bool = False,
     ) -> None:
-        self.factors = as_count("factors", factors, minimum=1)
-        self.learning_rate = as_real("learning_rate", learning_rate, minimum=0, exclusive=True)
-        self.regularization = as_real("regularization", regularization, minimum=0)
-        check_decay(self.learning_rate, self.regularization)
-        self.iterations = as_count("iterations", iterations, minimum=1)
-        self.negatives = as_choice("negatives", negatives, NEGATIVES)
-        self.num_threads = as_threads(num_threads)
-        as_generator(random_state)
-        self.random_state = random_state
-        self.weighted = as_flag("weighted", weighted)
-        self._fitted: _Fitted | None = None
-
-    def __repr__(self) -> str:
-        state = "not fitted"
-        if self._fitted is not None:
-            state = f"{len(self._fitted.users)} users, {len(self._fitted.items)} items"
-        return (
-            f"BPR(factors={self.factors}, learning_rate={self.learning_rate:g}, "
-            f"regularization={self.regularization:g}, iterations={self.iterations}, "
-            f"negatives={self.negatives!r}) <{state}>"
+        super().__init__(
+            factors, learning_rate, regularization, iterations, num_threads, random_state
         )
+        self.negatives = as_choice("negatives", negatives, NEGATIVES)
+        self.weighted = as_flag("weighted", weighted)
 
     # --- training -------------------------------------------------------------------------------
 
@@ -183,22 +159,9 @@ class BPR:
         likes, scale = self._read(matrix)
         generator = as_generator(self.random_state)
         factors = Factors(*starting_factors(likes.shape, self.factors, init, generator))
-        threads = threads_of(self.num_threads)
-        with (
-            _training.workers(threads) as team,
-            bar("BPR", self.iterations, progress) as advance,
-        ):
-
-            def after(epoch: int, loss: float) -> bool:
-                advance()
-                return callback is not None and bool(callback(epoch, loss))
-
-            descent = Descent(
-                self.learning_rate, self.regularization, self.iterations, self.negatives
-            )
-            losses, aucs = _bpr_training.train(
-                descent, likes, factors, generator, threads, team, after
-            )
+        descent = Descent(self.learning_rate, self.regularization, self.iterations, self.negatives)
+        with self._epochs(progress, callback) as epochs:
+            losses, aucs = _bpr_training.train(descent, likes, factors, generator, *epochs)
         factors.users[likes.counts == 0] = 0
         users, items = joined(factors.users, factors.items, factors.biases)
         self._fitted = _Fitted(users, items, scale, losses, aucs)
@@ -218,27 +181,7 @@ class BPR:
             return np.ones_like(weights)
         return (weights.astype(np.float64) * scale).astype(np.float32)
 
-    def _require(self) -> _Fitted:
-        if self._fitted is None:
-            raise NotFittedError("this BPR is not fitted: call fit(interactions) first")
-        return self._fitted
-
     # --- what was learned -----------------------------------------------------------------------
-
-    @property
-    def user_factors_(self) -> Float32Array:
-        """Factors of the users and a column of ones, (n_users, factors + 1) float32, read-only."""
-        return self._require().users
-
-    @property
-    def item_factors_(self) -> Float32Array:
-        """Factors and biases of the items, (n_items, factors + 1) float32, read-only."""
-        return self._require().items
-
-    @property
-    def item_biases_(self) -> Float32Array:
-        """Biases of the items, (n_items,) float32, read-only: the last column of the factors."""
-        return self._require().items[:, -1]
 
     @property
     def losses_(self) -> Float64Array:
@@ -295,113 +238,19 @@ class BPR:
             )
         return user
 
-    def recommend(self, user_index: int, user_items_row: Any = None, k: int = 10) -> TopK:
-        """Return the best k items of a user of `fit`.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of `user_factors_`.
-        user_items_row : sparse (1, n_items) or array_like of item indices, optional
-            Items that are left out, such as the user's row of the matrix.
-        k : int
-            >= 0.
-
-        Returns
-        -------
-        TopK
-            Item indices and scores (k,), best first; index −1 and score −inf where items end.
-
-        Notes
-        -----
-        O(n_items factors), in float64 without BLAS.
-        """
-        users, items = self.user_factors_, self.item_factors_
-        row = as_row("user_index", user_index, len(users))
-        return recommend_from_factors(users[row], items, k, user_items_row)
-
-    def similar_items(self, item_index: int, k: int = 10) -> TopK:
-        """Return the k other items whose factors, bias included, have the largest cosine.
-
-        Parameters
-        ----------
-        item_index : int
-            Row of `item_factors_`.
-        k : int
-
-        Returns
-        -------
-        TopK
-            As `recommend` does, over items; a cosine with a zero vector is 0.
-        """
-        items = self.item_factors_
-        return similar_rows(items, as_row("item_index", item_index, len(items)), k)
-
-    def similar_users(self, user_index: int, k: int = 10) -> TopK:
-        """Return the k other users whose factors, without the ones, have the largest cosine.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of `user_factors_`.
-        k : int
-
-        Returns
-        -------
-        TopK
-            As `recommend` does, over users; a cosine with a zero vector is 0.
-        """
-        users = self.user_factors_
-        return similar_rows(users[:, :-1], as_row("user_index", user_index, len(users)), k)
-
     # --- persistence ----------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (arrays, meta): plain numeric arrays and a JSON object, for `from_state`.
-
-        `num_threads` and a Generator given as `random_state` belong to the process and are left
-        out.
-        """
-        fitted = self._require()
+    def _saved(self, fitted: _Fitted) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {
             "user_factors": fitted.users,
             "item_factors": fitted.items,
             "losses": fitted.losses,
             "aucs": fitted.aucs,
         }
-        meta = {name: getattr(self, name) for name in _SAVED}
-        meta |= {"random_state": saved_seed(self.random_state), "scale": fitted.scale}
-        return arrays, meta
+        return arrays, {"scale": fitted.scale}
 
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> BPR:
-        """Return the model that `state` described; float32 arrays (mmapped ones too) are borrowed.
-
-        Parameters
-        ----------
-        arrays, meta : mappings
-            The two parts that `state` returned.
-
-        Raises
-        ------
-        ValueError
-            A part is missing, or the parts do not fit together.
-        """
-        check_parts(arrays, meta, _ARRAYS, (*_SAVED, "random_state", "scale"))
-        model = cls(**{key: meta[key] for key in (*_SAVED, "random_state")})
-        users, items = factors_from(arrays, model.factors)
+    def _restored(self, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> _Fitted:
+        users, items = factors_from(arrays, self.factors + 1)
         losses, aucs = curve("losses", arrays["losses"]), curve("aucs", arrays["aucs"])
         scale = as_real("scale", meta["scale"], minimum=0, exclusive=True)
-        model._fitted = _Fitted(users, items, scale, losses, aucs)
-        return model
-
-
-_ARRAYS = ("user_factors", "item_factors", "losses", "aucs")
-_SAVED = (
-    "factors",
-    "learning_rate",
-    "regularization",
-    "iterations",
-    "negatives",
-    "weighted",
-)
+        return _Fitted(users, items, scale, losses, aucs)

@@ -8,32 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from recengine._errors import NotFittedError
-from recengine._types import Float32Array, Float64Array, TopK
-from recengine._validation import (
-    as_count,
-    as_generator,
-    as_indices,
-    as_k,
-    as_real,
-    as_vector,
-)
-from recengine.factorization import _sgd_training, _training
-from recengine.factorization._biased import (
-    as_flag,
-    as_threads,
-    check_callback,
-    check_decay,
-    check_parts,
-    curve,
-    factors_from,
-    joined,
-    saved_seed,
-    threads_of,
-)
+from recengine._types import Float32Array, Float64Array
+from recengine._validation import as_count, as_generator, as_indices, as_real, as_vector
+from recengine.factorization import _sgd_training
+from recengine.factorization._biased import Biased, curve, joined
+from recengine.factorization._factored import factors_from
+from recengine.factorization._options import as_flag, check_callback
 from recengine.factorization._pairs import known_or_not, predicted
-from recengine.factorization._progress import bar
-from recengine.factorization._ranking import as_excluded, as_row, best, products, similar_rows
 from recengine.factorization._ratings import as_ratings, merged_ratings
 from recengine.factorization._sgd_fold_in import fold_ratings
 from recengine.factorization._sgd_training import Descent
@@ -52,7 +33,7 @@ class _Fitted:
     rmses: Float64Array
 
 
-class SGD:
+class SGD(Biased[_Fitted]):
     """Factors and biases that predict ratings, by stochastic gradient descent.
 
     A rating of user u for item i is predicted as ``mean + b_u + b_i + x_u·y_i``; each epoch takes
@@ -111,6 +92,11 @@ class SGD:
     4 and 5, which follow S. Funk: Netflix update: try this at home, 2006.
     """
 
+    _shown = ("factors", "learning_rate", "regularization", "iterations")
+    _settings = (*_shown, "validation_fraction", "patience", "random_state")
+    _arrays = ("user_factors", "item_factors", "user_biases", "rmses")
+    _facts = ("mean",)
+
     def __init__(
         self,
         factors: int = 64,
@@ -123,14 +109,9 @@ class SGD:
         validation_fraction: float = 0.0,
         patience: int | None = None,
     ) -> None:
-        self.factors = as_count("factors", factors, minimum=1)
-        self.learning_rate = as_real("learning_rate", learning_rate, minimum=0, exclusive=True)
-        self.regularization = as_real("regularization", regularization, minimum=0)
-        check_decay(self.learning_rate, self.regularization)
-        self.iterations = as_count("iterations", iterations, minimum=1)
-        self.num_threads = as_threads(num_threads)
-        as_generator(random_state)
-        self.random_state = random_state
+        super().__init__(
+            factors, learning_rate, regularization, iterations, num_threads, random_state
+        )
         self.validation_fraction = as_real("validation_fraction", validation_fraction, minimum=0)
         if self.validation_fraction >= 1:
             raise ValueError(f"validation_fraction must be < 1, got {validation_fraction}")
@@ -141,16 +122,6 @@ class SGD:
             as_count("patience", 3 if patience is None else patience, minimum=1)
             if held_out
             else None
-        )
-        self._fitted: _Fitted | None = None
-
-    def __repr__(self) -> str:
-        state = "not fitted"
-        if self._fitted is not None:
-            state = f"{len(self._fitted.users)} users, {len(self._fitted.items)} items"
-        return (
-            f"SGD(factors={self.factors}, learning_rate={self.learning_rate:g}, "
-            f"regularization={self.regularization:g}, iterations={self.iterations}) <{state}>"
         )
 
     # --- training -------------------------------------------------------------------------------
@@ -201,28 +172,12 @@ class SGD:
         descent = Descent(
             self.learning_rate, self.regularization, self.iterations, self.patience or 0
         )
-        threads = threads_of(self.num_threads)
-        with (
-            _training.workers(threads) as team,
-            bar("SGD", self.iterations, progress) as advance,
-        ):
-
-            def after(epoch: int, rmse: float) -> bool:
-                advance()
-                return callback is not None and bool(callback(epoch, rmse))
-
-            learned, rmses = _sgd_training.train(
-                descent, ratings, held, start, generator, threads, team, after
-            )
+        with self._epochs(progress, callback) as epochs:
+            learned, rmses = _sgd_training.train(descent, ratings, held, start, generator, *epochs)
         users, items = joined(learned.users, learned.items, learned.item_biases)
         learned.user_biases.flags.writeable = False
         self._fitted = _Fitted(mean, users, items, learned.user_biases, rmses)
         return self
-
-    def _require(self) -> _Fitted:
-        if self._fitted is None:
-            raise NotFittedError("this SGD is not fitted: call fit(interactions) first")
-        return self._fitted
 
     # --- what was learned -----------------------------------------------------------------------
 
@@ -235,21 +190,6 @@ class SGD:
     def user_biases_(self) -> Float32Array:
         """Biases of the users, (n_users,) float32, read-only."""
         return self._require().user_biases
-
-    @property
-    def item_biases_(self) -> Float32Array:
-        """Biases of the items, (n_items,) float32, read-only: the last column of the factors."""
-        return self._require().items[:, -1]
-
-    @property
-    def user_factors_(self) -> Float32Array:
-        """Factors of the users and a column of ones, (n_users, factors + 1) float32, read-only."""
-        return self._require().users
-
-    @property
-    def item_factors_(self) -> Float32Array:
-        """Factors and biases of the items, (n_items, factors + 1) float32, read-only."""
-        return self._require().items
 
     @property
     def rmses_(self) -> Float64Array:
@@ -349,119 +289,25 @@ class SGD:
             )
         return bias, user
 
-    def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:
-        """Return the k items whose ratings by a user of `fit` are predicted best.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of `user_factors_`.
-        user_items_row : sparse (1, n_items) or array_like of item indices, optional
-            Items that are left out, such as the user's row of the matrix.
-        k : int
-            >= 0.
-
-        Returns
-        -------
-        TopK
-            Item indices and predicted ratings (k,), best first; index −1 and score −inf where items
-            end.
-
-        Notes
-        -----
-        O(n_items factors), in float64 without BLAS.
-        """
-        fitted = self._require()
-        user = as_row("user_index", user_index, len(fitted.users))
-        k = as_k(k, len(fitted.items))
-        exclude = as_excluded(user_items_row, len(fitted.items))
-        scores = products(fitted.items, fitted.users[user])
+    def _scores(self, fitted: _Fitted, user: int) -> Float64Array:
+        scores = super()._scores(fitted, user)
         scores += fitted.mean + float(fitted.user_biases[user])
-        return best(scores, k, exclude)
-
-    def similar_items(self, item_index: Any, k: int = 10) -> TopK:
-        """Return the k other items whose factors, bias included, have the largest cosine.
-
-        Parameters
-        ----------
-        item_index : int
-            Row of `item_factors_`.
-        k : int
-
-        Returns
-        -------
-        TopK
-            As `recommend` does, over items; a cosine with a zero vector is 0.
-        """
-        items = self._require().items
-        return similar_rows(items, as_row("item_index", item_index, len(items)), k)
-
-    def similar_users(self, user_index: Any, k: int = 10) -> TopK:
-        """Return the k other users whose factors, without the ones, have the largest cosine.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of `user_factors_`.
-        k : int
-
-        Returns
-        -------
-        TopK
-            As `recommend` does, over users; a cosine with a zero vector is 0.
-        """
-        users = self._require().users
-        return similar_rows(users[:, :-1], as_row("user_index", user_index, len(users)), k)
+        return scores
 
     # --- persistence ----------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (arrays, meta): plain numeric arrays and a JSON object, for `from_state`.
-
-        `num_threads` and a Generator given as `random_state` belong to the process and are left
-        out.
-        """
-        fitted = self._require()
+    def _saved(self, fitted: _Fitted) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {
             "user_factors": fitted.users,
             "item_factors": fitted.items,
             "user_biases": fitted.user_biases,
             "rmses": fitted.rmses,
         }
-        meta = {name: getattr(self, name) for name in _SAVED}
-        meta |= {"random_state": saved_seed(self.random_state), "mean": fitted.mean}
-        return arrays, meta
+        return arrays, {"mean": fitted.mean}
 
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> SGD:
-        """Return the model that `state` described; float32 arrays (mmapped ones too) are borrowed.
-
-        Parameters
-        ----------
-        arrays, meta : mappings
-            The two parts that `state` returned.
-
-        Raises
-        ------
-        ValueError
-            A part is missing, or the parts do not fit together.
-        """
-        check_parts(arrays, meta, _ARRAYS, (*_SAVED, "random_state", "mean"))
-        model = cls(**{key: meta[key] for key in (*_SAVED, "random_state")})
-        users, items = factors_from(arrays, model.factors)
+    def _restored(self, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> _Fitted:
+        users, items = factors_from(arrays, self.factors + 1)
         biases = as_vector("user_biases", arrays["user_biases"], len(users)).copy()
         biases.flags.writeable = False
         mean, rmses = as_real("mean", meta["mean"]), curve("rmses", arrays["rmses"])
-        model._fitted = _Fitted(mean, users, items, biases, rmses)
-        return model
-
-
-_ARRAYS = ("user_factors", "item_factors", "user_biases", "rmses")
-_SAVED = (
-    "factors",
-    "learning_rate",
-    "regularization",
-    "iterations",
-    "validation_fraction",
-    "patience",
-)
+        return _Fitted(mean, users, items, biases, rmses)
