@@ -19,6 +19,7 @@ class Learned(Generic[F]):
     """
 
     _settings: ClassVar[tuple[str, ...]]  # attributes that `__init__` takes and `state` keeps
+    _later: ClassVar[tuple[str, ...]] = ()  # those that older states lack: None there
     _shown: ClassVar[tuple[str, ...]]  # those that `repr` shows
     _arrays: ClassVar[tuple[str, ...]] = ()  # what else `from_state` must be given
     _facts: ClassVar[tuple[str, ...]] = ()  # and in its JSON
@@ -60,7 +61,11 @@ class Learned(Generic[F]):
         out.
         """
         arrays, facts = self._saved(self._require())
-        return arrays, {name: _plain(getattr(self, name)) for name in self._settings} | facts
+        return arrays, self._described() | facts
+
+    def _described(self) -> dict[str, Any]:
+        """Return the settings as JSON has them."""
+        return {name: _plain(getattr(self, name)) for name in self._settings}
 
     @classmethod
     def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> Self:
@@ -77,6 +82,7 @@ class Learned(Generic[F]):
             A part is missing, or the parts do not fit together.
         """
         check_parts("arrays", arrays, cls._arrays)
+        meta = {**dict.fromkeys(cls._later), **meta}
         check_parts("meta", meta, (*cls._settings, *cls._facts))
         model = cls(**{name: meta[name] for name in cls._settings})
         model._fitted = model._restored(arrays, meta)

@@ -109,15 +109,6 @@ def products(factors: Float32Array, vector: Float32Array) -> Float64Array:
     return result
 
 
-def recommend_from_factors(
-    user_vector: Float32Array, item_factors: Float32Array, k: Any, user_items_row: Any
-) -> TopK:
-    """Return the best k items by inner product, without those of `user_items_row`."""
-    n_items = len(item_factors)
-    k, exclude = as_k(k, n_items), as_excluded(user_items_row, n_items)
-    return best(products(item_factors, user_vector), k, exclude)
-
-
 def similar_rows(factors: Float32Array, row: int, k: Any) -> TopK:
     """Return the best k other rows by cosine with `row`; cosines with a zero vector are 0."""
     k = as_k(k, len(factors))

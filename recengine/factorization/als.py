@@ -8,33 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from recengine._errors import NotFittedError
-from recengine._types import Float32Array, TopK
-from recengine._validation import (
-    as_choice,
-    as_count,
-    as_generator,
-    as_matrix,
-    as_real,
-)
+from recengine._types import Float32Array
+from recengine._validation import as_choice, as_count, as_generator, as_real
 from recengine.factorization import _training
 from recengine.factorization._basis import PANEL
 from recengine.factorization._checkpoint import Checkpoint
 from recengine.factorization._events import as_events
+from recengine.factorization._factored import Factored, factors_from
 from recengine.factorization._featured import Featured
 from recengine.factorization._fitted import Fitted
 from recengine.factorization._initial import initial_factors
 from recengine.factorization._likes import Likes, as_likes
 from recengine.factorization._objective import OBJECTIVES, Objective
+from recengine.factorization._options import as_flag, as_threads, check_callback, threads_of
 from recengine.factorization._priors import Priors, priors_from_state, saved_priors
-from recengine.factorization._ranking import as_row, recommend_from_factors, similar_rows
 from recengine.factorization.online import Online
 
 SOLVERS = ("cg", "cholesky", "block")
 _CG_STEPS, _BLOCK_SIZE = 3, 64
 
 
-class ALS(Online, Featured):
+class ALS(Factored[Fitted], Online, Featured):
     """Factors of a user x item matrix of implicit feedback, by alternating least squares.
 
     Parameters
@@ -100,6 +94,14 @@ class ALS(Online, Featured):
     collaborative filtering, 2011.
     """
 
+    _shown = ("factors", "regularization", "alpha", "iterations", "objective")
+    _settings = (
+        *("factors", "regularization", "alpha", "iterations", "solver", "objective"),
+        *("unobserved_weight", "frequency_exponent", "cg_steps", "block_size", "random_state"),
+    )
+    _later = ("cg_steps", "block_size")  # before them, solvers were exact
+    _arrays = ("user_factors", "item_factors", "item_gram")
+
     def __init__(
         self,
         factors: int = 64,
@@ -122,9 +124,7 @@ class ALS(Online, Featured):
         self.iterations = as_count("iterations", iterations, minimum=1)
         self.solver = as_choice("solver", solver, SOLVERS)
         self.objective = as_choice("objective", objective, OBJECTIVES)
-        self.num_threads = (
-            None if num_threads is None else as_count("num_threads", num_threads, minimum=1)
-        )
+        self.num_threads = as_threads(num_threads)
         as_generator(random_state)
         self.random_state = random_state
         self.unobserved_weight = self._ials_only("unobserved_weight", unobserved_weight, 0.1)
@@ -133,7 +133,6 @@ class ALS(Online, Featured):
         self.block_size = self._solver_only("block", "block_size", block_size, _BLOCK_SIZE)
         if self.block_size is not None and self.block_size % PANEL:
             raise ValueError(f"block_size must be a multiple of 16, got {block_size}")
-        self._fitted: Fitted | None = None
 
     def _ials_only(self, name: str, value: float | None, default: float) -> float | None:
         if self.objective == "ials":
@@ -154,16 +153,6 @@ class ALS(Online, Featured):
             return Objective(self.alpha, 1.0, 1.0, self.regularization, 0.0)
         return Objective(
             self.alpha, 0.0, self.unobserved_weight, self.regularization, self.frequency_exponent
-        )
-
-    def __repr__(self) -> str:
-        state = "not fitted"
-        if self._fitted is not None:
-            state = f"{len(self._fitted.users)} users, {len(self._fitted.items)} items"
-        return (
-            f"ALS(factors={self.factors}, regularization={self.regularization:g}, "
-            f"alpha={self.alpha:g}, iterations={self.iterations}, objective={self.objective!r}) "
-            f"<{state}>"
         )
 
     # --- training -------------------------------------------------------------------------------
@@ -223,10 +212,8 @@ class ALS(Online, Featured):
         -----
         The loss that `progress` and `callback` ask for costs about a tenth of an epoch.
         """
-        if not isinstance(progress, bool | np.bool_):
-            raise TypeError(f"progress must be a bool, got {type(progress).__name__}")
-        if callback is not None and not callable(callback):
-            raise TypeError(f"callback must be callable, got {type(callback).__name__}")
+        progress = as_flag("progress", progress)
+        check_callback(callback)
         likes = as_likes(matrix, self.alpha, signed=True)
         users, items = initial_factors(
             self.objective, likes.shape, self.factors, init, self.random_state
@@ -243,7 +230,7 @@ class ALS(Online, Featured):
                 (users, items),
                 self.iterations,
                 team,
-                _training.Watch(bool(progress), callback, kept),
+                _training.Watch(progress, callback, kept),
                 priors,
             )
             item_gram = _training.gram(items, team)
@@ -252,19 +239,12 @@ class ALS(Online, Featured):
         return self
 
     def _checkpoint(self, path: Any, likes: Likes, init: Any) -> Checkpoint:
-        settings = {name: getattr(self, name) for name in _SAVED if name != "iterations"}
-        return Checkpoint(path, settings | {"random_state": self._seed()}, likes, init)
-
-    def _seed(self) -> int | None:
-        seed = self.random_state
-        return None if seed is None or isinstance(seed, np.random.Generator) else int(seed)
+        settings = self._described()
+        del settings["iterations"]
+        return Checkpoint(path, settings, likes, init)
 
     def _threads(self) -> int:
-        if self.num_threads is not None:
-            return self.num_threads
-        from recengine._native import num_cpus
-
-        return num_cpus()
+        return threads_of(self.num_threads)
 
     def loss(self, matrix: Any) -> float:
         """Return the training objective of the factors on `matrix`, per unit of weight.
@@ -296,21 +276,6 @@ class ALS(Online, Featured):
             return _training.loss(fitted.objective, likes, fitted.users, fitted.items, team, priors)
 
     # --- what was learned -----------------------------------------------------------------------
-
-    def _require(self) -> Fitted:
-        if self._fitted is None:
-            raise NotFittedError("this ALS is not fitted: call fit(interactions) first")
-        return self._fitted
-
-    @property
-    def user_factors_(self) -> Float32Array:
-        """Factors of the users, (n_users, factors) float32, read-only."""
-        return self._require().users
-
-    @property
-    def item_factors_(self) -> Float32Array:
-        """Factors of the items, (n_items, factors) float32, read-only."""
-        return self._require().items
 
     def fold_in(self, indices: Any, weights: Any = None, *, features: Any = None) -> Float32Array:
         """Return the user whom these items describe, against fixed item factors.
@@ -349,140 +314,20 @@ class ALS(Online, Featured):
             raise _training.not_solvable(fitted.objective.regularization, "the user folded in")
         return solved
 
-    def recommend(self, user_index: Any, user_items_row: Any = None, k: int = 10) -> TopK:
-        """Return the best k items of a user, by the dot product of their factors.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of `user_factors_`.
-        user_items_row : scipy sparse (1, n_items) or array_like (n,), int, optional
-            Items to leave out: the user's row of the matrix, or item indices.
-        k : int
-
-        Returns
-        -------
-        TopK
-            ids (k,) int64, rows of `item_factors_`, and scores (k,) float32. Score descending,
-            then row ascending; id −1 and score −inf where fewer than k items are left.
-
-        Raises
-        ------
-        ValueError
-            An index or k out of range, or a row of another length.
-
-        Notes
-        -----
-        Float64 sums rounded once to float32; O(n_items factors) on the caller's thread, without
-        BLAS or Numba.
-        """
-        fitted = self._require()
-        user = as_row("user_index", user_index, len(fitted.users))
-        return recommend_from_factors(fitted.users[user], fitted.items, k, user_items_row)
-
-    def similar_items(self, item_index: Any, k: int = 10) -> TopK:
-        """Return the best k other items, by the cosine of their factors.
-
-        Parameters
-        ----------
-        item_index : int
-            Row of `item_factors_`.
-        k : int
-
-        Returns
-        -------
-        TopK
-            As `recommend` does, over items; a cosine with a zero vector is 0.
-        """
-        items = self._require().items
-        return similar_rows(items, as_row("item_index", item_index, len(items)), k)
-
-    def similar_users(self, user_index: Any, k: int = 10) -> TopK:
-        """Return the best k other users, by the cosine of their factors.
-
-        Parameters
-        ----------
-        user_index : int
-            Row of `user_factors_`.
-        k : int
-
-        Returns
-        -------
-        TopK
-            As `recommend` does, over users; a cosine with a zero vector is 0.
-        """
-        users = self._require().users
-        return similar_rows(users, as_row("user_index", user_index, len(users)), k)
-
     # --- persistence ----------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return (arrays, meta): plain numeric arrays and a JSON object, for `from_state`.
-
-        `num_threads` and a Generator given as `random_state` belong to the process and are left
-        out.
-        """
-        fitted = self._require()
+    def _saved(self, fitted: Fitted) -> tuple[dict[str, Any], dict[str, Any]]:
         arrays = {
             "user_factors": fitted.users,
             "item_factors": fitted.items,
             "item_gram": fitted.item_gram,
         }
-        arrays |= saved_priors(fitted.user_prior, fitted.item_prior)
-        meta = {name: getattr(self, name) for name in _SAVED}
-        meta["random_state"] = self._seed()
-        return arrays, meta
+        return arrays | saved_priors(fitted.user_prior, fitted.item_prior), {}
 
-    @classmethod
-    def from_state(cls, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> ALS:
-        """Return the model that `state` described; float32 arrays (mmapped ones too) are borrowed.
-
-        Parameters
-        ----------
-        arrays, meta : mappings
-            The two parts that `state` returned.
-
-        Raises
-        ------
-        ValueError
-            A part is missing, or the parts do not fit together.
-        """
-        for name, part, needed in (
-            ("arrays", arrays, _ARRAYS),
-            ("meta", meta, (*(name for name in _SAVED if name not in _LATER), "random_state")),
-        ):
-            missing = [key for key in needed if key not in part]
-            if missing:
-                raise ValueError(f"{name} must hold {', '.join(missing)}")
-        settings: dict[str, Any] = {key: meta.get(key) for key in (*_SAVED, "random_state")}
-        model = cls(**settings)
-        users = as_matrix("user_factors", arrays["user_factors"], dim=model.factors)
-        items = as_matrix("item_factors", arrays["item_factors"], dim=model.factors)
-        gram = np.ascontiguousarray(arrays["item_gram"], dtype=np.float64)
-        if gram.shape != (model.factors, model.factors) or not np.isfinite(gram).all():
-            raise ValueError(f"item_gram must be finite and of shape {2 * (model.factors,)}")
+    def _restored(self, arrays: Mapping[str, Any], meta: Mapping[str, Any]) -> Fitted:
+        users, items = factors_from(arrays, self.factors)
+        gram = np.array(arrays["item_gram"], dtype=np.float64, order="C")
+        if gram.shape != (self.factors, self.factors) or not np.isfinite(gram).all():
+            raise ValueError(f"item_gram must be finite and of shape {2 * (self.factors,)}")
         priors = priors_from_state(arrays, users, items)
-        model._fitted = Fitted.of(
-            model._objective(), _owned(users), _owned(items), gram.copy(), priors
-        )
-        return model
-
-
-_ARRAYS = ("user_factors", "item_factors", "item_gram")
-_SAVED = (
-    "factors",
-    "regularization",
-    "alpha",
-    "iterations",
-    "solver",
-    "objective",
-    "unobserved_weight",
-    "frequency_exponent",
-    "cg_steps",
-    "block_size",
-)
-_LATER = ("cg_steps", "block_size")  # that states of before do not have: their solver was exact
-
-
-def _owned(array: Float32Array) -> Float32Array:
-    return array.copy() if array.flags.writeable else array
+        return Fitted.of(self._objective(), users, items, gram, priors)

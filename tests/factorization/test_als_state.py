@@ -57,6 +57,14 @@ def test_from_state_borrows_read_only_and_copies_writable(make_matrix: Any, tmp_
     np.testing.assert_array_equal(again.user_factors_, arrays["user_factors"])
 
 
+def test_from_state_reads_states_of_before_cg_steps(make_matrix: Any) -> None:
+    arrays, meta = ALS(6, iterations=1, solver="cholesky").fit(make_matrix()).state()
+    before = {name: v for name, v in meta.items() if name not in ("cg_steps", "block_size")}
+    again = ALS.from_state(arrays, before)
+    assert (again.solver, again.cg_steps, again.block_size) == ("cholesky", None, None)
+    assert again.state()[1] == meta
+
+
 def test_pickle_keeps_the_model(make_matrix: Any) -> None:
     model = ALS(6, iterations=1, random_state=0).fit(make_matrix())
     again = pickle.loads(pickle.dumps(model))

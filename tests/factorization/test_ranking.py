@@ -12,7 +12,7 @@ from scipy.sparse import coo_array, csr_array, csr_matrix
 
 from recengine import NotFittedError
 from recengine.factorization import ALS
-from recengine.factorization._ranking import best, products, recommend_from_factors, similar_rows
+from recengine.factorization._ranking import best, products, similar_rows
 
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -167,10 +167,3 @@ def test_als_similar_refuses(model: ALS) -> None:
     for name in ("recommend", "similar_items", "similar_users"):
         with pytest.raises(NotFittedError, match="call fit"):
             getattr(ALS(), name)(0)
-
-
-def test_recommend_from_factors_takes_any_user() -> None:
-    items = np.eye(3, dtype=np.float32)
-    ids, scores = recommend_from_factors(np.array([1, 3, 2], np.float32), items, 2, [1])
-    assert ids.tolist() == [2, 0]
-    assert scores.tolist() == [2, 1]
