@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recengine._types import Float32Array
 from recengine.encoders.folder import read_options
+from recengine.encoders.running import shares_scales
 from recengine.encoders.text import TextEncoder
 from recengine.runtime import Session, open_session
 
@@ -96,8 +97,8 @@ class ArrayProbe:
         self._fixed = next((size for size in first if isinstance(size, int)), 0)
 
     def vectors(self, rows: NDArray[Any]) -> Float32Array:
-        """Return (len(rows), dim)."""
-        step = self._fixed or BATCH
+        """Return (len(rows), dim), run as an encoder runs them."""
+        step = 1 if shares_scales(self._session) else self._fixed or BATCH
         parts = []
         for start in range(0, len(rows), step):
             count = min(step, len(rows) - start)

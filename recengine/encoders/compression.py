@@ -95,9 +95,9 @@ def compress(
     method : {"row-int8", "dynamic-int8", "static-int8", "float16", "pruned"}
         int8 weights, with scales of the activations taken at run time from each row (for
         transformers; a vector depends on no batch mates) or from a whole run (as onnxruntime's own
-        tool does, LSTM too), or from the samples (for convolutions too); float16 weights and
-        arithmetic (for a GPU: a CPU computes it in float32, after casts); or the smallest weights
-        set to 0.
+        tool does, LSTM too; encoders then run rows one by one), or from the samples (for
+        convolutions too); float16 weights and arithmetic (for a GPU: a CPU computes it in float32,
+        after casts); or the smallest weights set to 0.
     tokenizer : path, optional
         ``tokenizer.json`` of a text model; what stands beside it about pooling, length and prompts
         is followed, as by `TextEncoder.open`.
