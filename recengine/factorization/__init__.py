@@ -9,7 +9,7 @@ steps, and a row of few entries is a small system. Products and factors are floa
 and losses float64; a system that float32 does not carry is solved in float64. A row's arithmetic
 depends on nothing but that row, and partial Gram matrices are added in a fixed order: the factors
 have the same bits at any thread count. `_checkpoint` is where a killed training goes on from.
-`_fold_in` is the exact solve in Cython for the request path, all in float64 but the products.
+`_fold_in` hands the same kernels one user's items on the request path, from Cython.
 
 `BPR` ranks likes above other items by stochastic gradient. `_grid` is the schedule of such steps:
 user shards beside item blocks, no two of a turn in one row, so that these bits too are those of
