@@ -27,6 +27,7 @@ from typing import Any
 from search import restart_with_fair_peers, threads_asked
 
 PEERS = ("implicit", "irspack")
+PEER_SOLVERS = ("cg", "cholesky", "ialspp")
 DEFAULTS = {"implicit": 10.0, "ials": 0.003}  # regularization
 
 
@@ -42,6 +43,9 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--one-thread-epochs", type=int, default=4, help="beside several threads")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated, or none")
+    parser.add_argument(
+        "--peer-solvers", default="all", help=f"comma-separated, of {','.join(PEER_SOLVERS)}"
+    )
     parser.add_argument("--objective", choices=tuple(DEFAULTS), default="implicit")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--regularization", type=float, help="implicit 10, ials 0.003")
@@ -53,12 +57,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--folder", help="where ml-100k lies; fetched when omitted")
     parser.add_argument("--json", metavar="FILE", help="write the figures here; - for stdout")
     options = parser.parse_args(arguments)
-    for name, known in (("peers", PEERS), ("solver", SOLVERS)):
+    names = (("peers", PEERS), ("solver", SOLVERS), ("peer_solvers", PEER_SOLVERS))
+    for name, known in names:
         text = getattr(options, name)
-        chosen = {"none": [], "all": [s for s in SOLVERS if s != "auto"]}.get(text, text.split(","))
+        chosen = {"none": [], "all": list(known)}.get(text, text.split(","))
         setattr(options, name, chosen)
         if set(chosen) - set(known) or not (chosen or name == "peers"):
-            parser.error(f"--{name} must be of {', '.join(known)}, got {text}")
+            parser.error(f"--{name.replace('_', '-')} must be of {', '.join(known)}, got {text}")
     for name, least in (("epochs", 2), ("one_thread_epochs", 2), ("threads", 1), ("factors", 1)):
         if getattr(options, name) < least:
             option = f"--{name.replace('_', '-')}"

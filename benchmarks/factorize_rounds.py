@@ -67,7 +67,8 @@ def enter(options: argparse.Namespace, problem: Problem, matrix: Any) -> list[En
     """Make the engines: ours with each solver, the peers', all of them on one thread too."""
     wanted = [(OURS, solver) for solver in options.solver]
     for library in options.peers:
-        wanted += [(library, solver) for solver in SOLVERS[options.objective, library]]
+        known = SOLVERS[options.objective, library]
+        wanted += [(library, solver) for solver in known if solver in options.peer_solvers]
     entries = []
     for threads in sorted({options.threads, 1}, reverse=True):
         for library, solver in wanted:

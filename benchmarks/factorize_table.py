@@ -23,11 +23,27 @@ from rich.console import Console
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 LARGE = "synthetic:138000,27000,9400000"
-CASES = tuple(
-    f"--dataset {dataset} --factors {factors} --objective {objective} --threads 2"
-    for dataset, sizes in (("ml-100k", (64,)), (LARGE, (64, 128)))
-    for factors in sizes
-    for objective in ("implicit", "ials")
+ALL, EXACT = 15, 3  # epochs: to a loss, or enough for a time
+WIDE = "--threads 2 --one-thread-epochs 2"
+CASES = (
+    *(
+        (f"--dataset {dataset} --factors 64 --objective {objective} --threads 2", ALL)
+        for dataset in ("ml-100k", LARGE)
+        for objective in ("implicit", "ials")
+    ),
+    *(
+        (
+            f"--dataset {LARGE} --factors 128 --objective {objective} {WIDE} "
+            "--solver cg,cholesky --peer-solvers cholesky",
+            EXACT,
+        )
+        for objective in ("ials", "implicit")
+    ),
+    (
+        f"--dataset {LARGE} --factors 256 --objective ials {WIDE} "
+        "--solver block --peer-solvers ialspp",
+        EXACT,
+    ),
 )
 QUICK = (LARGE, "synthetic:300,200,6000")
 
@@ -36,7 +52,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="tiny sizes; needs --out")
     parser.add_argument("--only", default="", metavar="TEXT", help="cases that contain it")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=ALL, help="the most of a case")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="FOLDER")
     parser.add_argument("--no-plot", action="store_true", help="do without matplotlib")
     options = parser.parse_args(arguments)
@@ -47,7 +63,11 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def lines(options: argparse.Namespace) -> list[str]:
     """Return the command lines to be run."""
-    chosen = [f"{line} --epochs {options.epochs}" for line in CASES if options.only in line]
+    chosen = [
+        f"{line} --epochs {min(epochs, options.epochs)}"
+        for line, epochs in CASES
+        if options.only in line
+    ]
     if not options.quick:
         return [f"{line} --memory all" for line in chosen]
     return [f"{line.replace(*QUICK)} --memory none --one-thread-epochs 2" for line in chosen]

@@ -240,7 +240,7 @@ def test_every_case_of_the_table_is_a_command_line_that_factorize_accepts(capsys
 
     for arguments in ([], ["--quick", "--out", "elsewhere"]):
         lines = factorize_table.lines(factorize_table.parse(arguments))
-        assert len(set(lines)) == len(lines) == 6
+        assert len(set(lines)) == len(lines) == 7
         for line in lines:
             factorize.parse(line.split())
     with pytest.raises(SystemExit, match="2"):
@@ -259,9 +259,9 @@ def test_one_case_of_the_table_can_be_made_anew(tmp_path, monkeypatch):
 
     monkeypatch.setattr(factorize_table, "run", run)
     assert factorize_table.main(["--out", str(tmp_path), "--no-plot"]) == 0
-    assert len(asked) == 6
+    assert len(asked) == 7
     few = ["--out", str(tmp_path), "--no-plot", "--epochs", "3", "--only", "ml-100k"]
     assert factorize_table.main(few) == 0
     cases = json.loads((tmp_path / "factorize.json").read_text())["cases"]
-    assert len(cases) == 6
-    assert sum("--epochs 3" in case["command"] for case in cases) == len(asked) - 6 == 2
+    assert len(cases) == 7
+    assert sum("--epochs 3" in case["command"] for case in cases) == len(asked) - 7 == 2
