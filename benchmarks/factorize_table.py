@@ -34,7 +34,7 @@ CASES = (
     *(
         (
             f"--dataset {LARGE} --factors 128 --objective {objective} {WIDE} "
-            "--solver cg,cholesky --peer-solvers cholesky",
+            "--solver cholesky --peer-solvers cholesky",
             EXACT,
         )
         for objective in ("ials", "implicit")
