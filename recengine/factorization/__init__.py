@@ -2,14 +2,15 @@
 
 `ALS` is the facade: it owns hyper-parameters and checks arguments. `_objective` says what is
 minimised, for either objective, as one general system; `_likes` turns whatever was given into
-canonical CSR; `_training` owns the schedule: fixed row ranges of equal cost, a thread pool, one
-Gram matrix per half-epoch. Rows are solved by kernels of each instruction set (csrc/simd/als.h),
-in the basis in which that Gram matrix is diagonal (`_basis`): there conjugate gradients take three
-steps, and a row of few entries is a small system. Products and factors are float32, Gram matrices
-and losses float64; a system that float32 does not carry is solved in float64. A row's arithmetic
-depends on nothing but that row, and partial Gram matrices are added in a fixed order: the factors
-have the same bits at any thread count. `_checkpoint` is where a killed training goes on from.
-`_fold_in` hands the same kernels one user's items on the request path, from Cython.
+canonical CSR; `_training` owns the schedule: fixed row ranges of equal cost, taken by the threads
+of `_workers`, and one Gram matrix per half-epoch. Rows are solved by kernels of each instruction
+set (csrc/simd/als.h), in the basis in which that Gram matrix is diagonal (`_basis`): there
+conjugate gradients take three steps, and a row of few entries is a small system. Products and
+factors are float32, Gram matrices and losses float64; a system that float32 does not carry is
+solved in float64. A row's arithmetic depends on nothing but that row, and partial Gram matrices are
+added in a fixed order: the factors have the same bits at any thread count. `_checkpoint` is where a
+killed training goes on from. `_fold_in` hands the same kernels one user's items on the request
+path, from Cython.
 
 `BPR` ranks likes above other items by stochastic gradient. `_grid` is the schedule of such steps:
 user shards beside item blocks, no two of a turn in one row, so that these bits too are those of

@@ -17,7 +17,7 @@ from recengine.factorization._factored import Factored, Factors
 from recengine.factorization._initial import initial_factors
 from recengine.factorization._options import as_threads, threads_of
 from recengine.factorization._progress import bar
-from recengine.factorization._training import Workers, workers
+from recengine.factorization._workers import Workers, workers
 
 F = TypeVar("F", bound=Factors)
 Epochs = tuple[int, Workers, Callable[[int, float], bool]]

@@ -11,7 +11,7 @@ from recengine._types import Float32Array, Float64Array, Int32Array
 from recengine.factorization._biased import curve
 from recengine.factorization._grid import Grid, padded
 from recengine.factorization._likes import Likes
-from recengine.factorization._training import Workers
+from recengine.factorization._workers import Workers
 
 NEGATIVES = ("uniform", "adaptive")
 RANK_SHARE = 0.1  # mean rank of an adaptive negative, as a share of the items ranked

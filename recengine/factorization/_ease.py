@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from recengine._types import Float32Array, Float64Array
-from recengine.factorization import _training
 from recengine.factorization._layout import lay_out
 from recengine.factorization._likes import Likes
+from recengine.factorization._workers import workers
 
 _BLOCK = 256  # rows of the inverse that are turned into weights at a time
 
@@ -27,7 +27,7 @@ def item_gram(likes: Likes, num_threads: int) -> Float64Array:
     def add(start: int, stop: int) -> None:
         kernels.add_gram_rows(*pairs.layout, gram, start, stop)
 
-    with _training.workers(num_threads) as team:
+    with workers(num_threads) as team:
         team.run(add, pairs.bounds())
     np.fill_diagonal(gram, pairs.norms())
     return gram

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from recengine._types import Float32Array, Int32Array, Int64Array
 from recengine.factorization._likes import Likes
-from recengine.factorization._training import Workers
+from recengine.factorization._workers import Workers
 
 MOST_BLOCKS = 16  # threads beyond that have nothing to do
 CELL_ENTRIES = 4096  # below that, calling a kernel costs more than what it does

@@ -7,10 +7,11 @@ from queue import SimpleQueue
 import numpy as np
 
 from recengine._types import Float32Array, Int32Array, Int64Array
-from recengine.factorization import _training
 from recengine.factorization._layout import lay_out
 from recengine.factorization._likes import Likes
 from recengine.factorization._progress import bar
+from recengine.factorization._training import even_bounds
+from recengine.factorization._workers import workers
 
 _HEAP_BYTES = 2**30  # of all threads together
 
@@ -115,10 +116,10 @@ def nearest(
             )
 
     bounds = pairs.bounds()
-    with _training.workers(threads) as team, bar(label, len(bounds) - 1, bool(label)) as advance:
+    with workers(threads) as team, bar(label, len(bounds) - 1, bool(label)) as advance:
         if neighbours:
             team.run(find, bounds[::-1])  # rows with many entries first, as in a range
-            team.run(merge, _training.even_bounds(n_rows))
+            team.run(merge, even_bounds(n_rows))
     return _as_csr(heaps[0], pairs.labels)
 
 

@@ -13,7 +13,7 @@ from recengine._types import Float32Array, Float64Array, Int64Array
 from recengine.factorization._biased import curve, starting_factors
 from recengine.factorization._grid import Grid, padded
 from recengine.factorization._likes import Likes
-from recengine.factorization._training import Workers
+from recengine.factorization._workers import Workers
 
 _PAIRS = 2**14  # predicted at a time
 

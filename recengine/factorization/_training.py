@@ -1,12 +1,10 @@
-"""The schedule of ALS: fixed row ranges of equal cost, a thread pool, one Gram per half-epoch."""
+"""The schedule of ALS: fixed row ranges of equal cost, one Gram matrix per half-epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -17,35 +15,11 @@ from recengine.factorization._likes import Likes
 from recengine.factorization._objective import Objective
 from recengine.factorization._priors import Priors
 from recengine.factorization._progress import bar
+from recengine.factorization._workers import Workers
 
 _N_RANGES = 64  # whatever the number of threads, so that partial sums never depend on it
 _GRAM_ROWS = 64  # that the kernel takes at once
-_LEAST_COST = 1e6  # multiplications that are worth a range of their own
-_T = TypeVar("_T")
-
-
-class Workers:
-    """Runs ``function(start, stop)`` over ranges, on the caller's thread or on a pool."""
-
-    def __init__(self, pool: Executor | None) -> None:
-        self._pool = pool
-
-    def run(self, function: Callable[[int, int], _T], bounds: Int64Array) -> list[_T]:
-        """Return the results in the order of the ranges between consecutive `bounds`."""
-        starts, stops = bounds[:-1].tolist(), bounds[1:].tolist()
-        if self._pool is None:
-            return [function(start, stop) for start, stop in zip(starts, stops, strict=True)]
-        return list(self._pool.map(function, starts, stops))
-
-
-@contextmanager
-def workers(num_threads: int) -> Iterator[Workers]:
-    """Give `Workers` of `num_threads` threads; the threads end with the context."""
-    if num_threads == 1:
-        yield Workers(None)
-        return
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="recengine-fit") as pool:
-        yield Workers(pool)
+_LEAST_COST = 4e6  # multiplications that are worth a range of their own
 
 
 def gram(factors: Float32Array, team: Workers) -> Float64Array:
@@ -120,7 +94,7 @@ def solve_half(
     rotated = float_table(len(fixed), basis.dim)
     team.run(
         lambda start, stop: rotate_rows(fixed, basis.into, rotated, start, stop),
-        even_bounds(len(fixed)),
+        even_bounds(len(fixed), basis.dim**2),
     )
     spectrum = objective.unobserved_weight * basis.spectrum
     spectrum[fixed.shape[1] :] = 1.0  # of the padding, where factors are 0
@@ -198,9 +172,9 @@ def loss(
     return total / weight if weight > 0 else 0.0
 
 
-def even_bounds(n: int) -> Int64Array:
-    """Return the bounds of at most `_N_RANGES` ranges of equal length over [0, n)."""
-    n_ranges = max(1, min(_N_RANGES, n))
+def even_bounds(n: int, cost: float = _LEAST_COST) -> Int64Array:
+    """Return the bounds of at most `_N_RANGES` ranges over [0, n), of multiplications worth one."""
+    n_ranges = int(max(1, min(_N_RANGES, n, n * cost / _LEAST_COST)))
     return np.arange(n_ranges + 1, dtype=np.int64) * n // n_ranges
 
 

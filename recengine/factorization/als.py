@@ -22,6 +22,7 @@ from recengine.factorization._likes import Likes, as_likes
 from recengine.factorization._objective import OBJECTIVES, Objective
 from recengine.factorization._options import as_flag, as_threads, check_callback, threads_of
 from recengine.factorization._priors import Priors, priors_from_state, saved_priors
+from recengine.factorization._workers import workers
 from recengine.factorization.online import Online
 
 SOLVERS = ("cg", "cholesky", "block")
@@ -222,7 +223,7 @@ class ALS(Factored[Fitted], Online, Featured):
         if checkpoint is not None and not (user_features is None and item_features is None):
             raise ValueError(f"checkpoint must be None where features are given, got {checkpoint}")
         kept = None if checkpoint is None else self._checkpoint(checkpoint, likes, init)
-        with _training.workers(self._threads()) as team:
+        with workers(self._threads()) as team:
             _training.alternate(
                 objective,
                 _training.Solver(self.solver, self.cg_steps or 0, self.block_size or 16),
@@ -271,7 +272,7 @@ class ALS(Factored[Fitted], Online, Featured):
         fitted = self._require()
         shape = (len(fitted.users), len(fitted.items))
         likes = as_likes(matrix, fitted.objective.alpha, shape=shape, signed=True)
-        with _training.workers(self._threads()) as team:
+        with workers(self._threads()) as team:
             priors = self.user_prior_, self.item_prior_
             return _training.loss(fitted.objective, likes, fitted.users, fitted.items, team, priors)
 

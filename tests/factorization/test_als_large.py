@@ -11,7 +11,8 @@ from scipy.sparse import random_array
 from recengine._native import AlsHalf, als_loss
 from recengine.factorization import _likes
 from recengine.factorization._likes import as_likes
-from recengine.factorization._training import Solver, cost_bounds, gram, workers
+from recengine.factorization._training import Solver, cost_bounds, gram
+from recengine.factorization._workers import workers
 
 HUGE = 2**31 + 4096  # entries of the row before the one that is looked at
 DIM = 16
