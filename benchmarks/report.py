@@ -4,7 +4,7 @@
     python benchmarks/report.py --check    # exits with 1 when README.md is not what it would write
 
 The JSON comes from `search_table.py` and `factorize_table.py`, from `encode.py --out
-benchmarks/results` and from `quality.py`, `build.py` and `live.py`, each with `--json
+benchmarks/results` and from `quality.py`, `online.py`, `build.py` and `live.py`, each with `--json
 benchmarks/results/NAME.json`.
 """
 
@@ -211,6 +211,28 @@ def factorize(report: dict[str, Any]) -> list[str]:
     ]
 
 
+def online(report: dict[str, Any]) -> list[str]:
+    """Return how soon a recommendation knows of an event."""
+    from online_page import section, sentences
+
+    options = report["options"]
+    return [
+        "### From an event to the next list",
+        "",
+        f"ALS, {options['n_items']:,} items × {options['factors']}, {options['n_users']:,} users, "
+        f"{options['threads']} thread, call by call in turn with implicit, from Python. A user is "
+        "solved from the history (`fold_in`, `recalculate_user`); an event is the best item of the "
+        "list before (`observe`, `partial_fit_users`), gone from the next one. Every solution is "
+        "held against a float64 oracle, every list against the scores of all items.",
+        "",
+        *section(report),
+        "",
+        sentences(report),
+        "",
+        *source(report["machine"], "online.py"),
+    ]
+
+
 def source(machine: dict[str, Any], command: str) -> list[str]:
     """Return where the figures come from, in one line."""
     names = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
@@ -225,6 +247,7 @@ def source(machine: dict[str, Any], command: str) -> list[str]:
 SECTIONS = {
     "quality": quality,
     "factorize": factorize,
+    "online": online,
     "search": search,
     "build": build,
     "live": live,
@@ -236,9 +259,8 @@ def block(results: Path = RESULTS) -> str:
     """Return what stands between the two marks of README."""
     lines = [""]
     for name, section in SECTIONS.items():
-        path = results / f"{name}.json"
-        if name != "factorize" or path.exists():
-            lines += [*section(json.loads(path.read_text())), ""]
+        report = json.loads((results / f"{name}.json").read_text())
+        lines += [*section(report), ""]
     return "\n".join(lines)
 
 
