@@ -243,15 +243,17 @@ bool solve_blocks(const AlsHalf& half, const Row& row, const Room& room, float* 
     if (e + 8 < row.n) prefetch_row(fixed_row(half, row, e + 8), half.dim);
     room.scores[e] = dot(fixed_row(half, row, e), x, half.dim);
   }
-  for (int64_t begin = 0; begin < half.dim; begin += half.block) {
-    const int64_t size = begin + half.block < half.dim ? half.block : half.dim - begin;
+  // From the directions in which most rows lie to those in which few do: the first say most.
+  for (int64_t end = half.dim; end > 0; end -= half.block) {
+    const int64_t begin = end > half.block ? end - half.block : 0;
+    const int64_t size = end - begin;
     for (int64_t j = 0; j < size; ++j) {
       const float prior = row.prior == nullptr ? 0.0F : row.ridge * row.prior[begin + j];
       room.rhs[j] = prior - room.diagonal[begin + j] * x[begin + j];
     }
     if (!solve_coordinates(half, row, begin, size / kPanel, room.scores, room)) return false;
     add_scaled(1.0F, room.rhs, x + begin, size);
-    if (begin + size == half.dim) break;
+    if (begin == 0) break;
     for (int64_t e = 0; e < row.n; ++e) {
       if (e + 8 < row.n) prefetch_row(fixed_row(half, row, e + 8) + begin, size);
       room.scores[e] += dot(fixed_row(half, row, e) + begin, room.rhs, size);

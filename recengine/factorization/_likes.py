@@ -55,7 +55,8 @@ def as_likes(
 ) -> Likes:
     """Return `matrix` (Interactions or scipy sparse, user x item) as `Likes`.
 
-    Duplicates are summed, explicit zeros dropped, `alpha` multiplied in; the input is not changed.
+    Duplicates are summed, explicit zeros dropped, `alpha` multiplied in; the input is not changed,
+    and where nothing of this is to be done its arrays are borrowed.
 
     Raises
     ------
@@ -153,9 +154,9 @@ def check_weights(name: str, weights: NDArray[Any], *, signed: bool = False) -> 
 
 
 def _scaled(weights: Float32Array, alpha: float) -> Float32Array:
-    """Return ``alpha * weights`` in float32, refusing an overflow."""
+    """Return ``alpha * weights`` in float32, refusing an overflow; for 1 the weights themselves."""
     with np.errstate(over="ignore"):
-        product: Float32Array = np.float32(alpha) * weights
+        product: Float32Array = weights if alpha == 1.0 else np.float32(alpha) * weights
     if product.size and not np.isfinite([product.min(), product.max()]).all():
         raise ValueError(f"alpha times the largest weight must fit float32, got alpha {alpha:g}")
     return product

@@ -18,6 +18,8 @@ from recengine.factorization._progress import bar
 from recengine.factorization._workers import Workers
 
 _N_RANGES = 64  # whatever the number of threads, so that partial sums never depend on it
+_FEWEST_RANGES = 8  # of a Gram matrix, whose partial sums else take at most
+_GRAM_BYTES = 2**23
 _GRAM_ROWS = 64  # that the kernel takes at once
 _LEAST_COST = 4e6  # multiplications that are worth a range of their own
 
@@ -30,7 +32,9 @@ def gram(factors: Float32Array, team: Workers) -> Float64Array:
     from recengine._native import add_gram
 
     n_rows, dim = factors.shape
-    bounds = np.minimum(even_bounds(-(-n_rows // _GRAM_ROWS)) * _GRAM_ROWS, n_rows)
+    most = max(_FEWEST_RANGES, min(_N_RANGES, _GRAM_BYTES // (8 * dim * dim)))
+    bounds = even_bounds(-(-n_rows // _GRAM_ROWS), most=most) * _GRAM_ROWS
+    bounds = np.minimum(bounds, n_rows)
 
     def partial(start: int, stop: int) -> Float64Array:
         part = np.zeros((dim, dim))
@@ -172,9 +176,9 @@ def loss(
     return total / weight if weight > 0 else 0.0
 
 
-def even_bounds(n: int, cost: float = _LEAST_COST) -> Int64Array:
-    """Return the bounds of at most `_N_RANGES` ranges over [0, n), of multiplications worth one."""
-    n_ranges = int(max(1, min(_N_RANGES, n, n * cost / _LEAST_COST)))
+def even_bounds(n: int, cost: float = _LEAST_COST, most: int = _N_RANGES) -> Int64Array:
+    """Return the bounds of at most `most` ranges over [0, n), each of a worthwhile cost."""
+    n_ranges = int(max(1, min(most, n, n * cost / _LEAST_COST)))
     return np.arange(n_ranges + 1, dtype=np.int64) * n // n_ranges
 
 
