@@ -260,8 +260,8 @@ def test_one_case_of_the_table_can_be_made_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(factorize_table, "run", run)
     assert factorize_table.main(["--out", str(tmp_path), "--no-plot"]) == 0
     assert len(asked) == 7
-    few = ["--out", str(tmp_path), "--no-plot", "--epochs", "3", "--only", "ml-100k"]
+    few = ["--out", str(tmp_path), "--no-plot", "--epochs", "2", "--only", "ml-100k"]
     assert factorize_table.main(few) == 0
     cases = json.loads((tmp_path / "factorize.json").read_text())["cases"]
     assert len(cases) == 7
-    assert sum("--epochs 3" in case["command"] for case in cases) == len(asked) - 7 == 2
+    assert sum("--epochs 2" in case["command"] for case in cases) == len(asked) - 7 == 2
