@@ -33,6 +33,12 @@ class Basis:
         """Columns of rotated rows: a multiple of 16."""
         return len(self.spectrum)
 
+    def weighted(self, weight: float) -> Float64Array:
+        """Return `weight` times the spectrum, and 1 for the padding: there all factors are 0."""
+        spectrum = weight * self.spectrum
+        spectrum[self.into.shape[1] :] = 1.0
+        return spectrum
+
     @classmethod
     def of(cls, gram: Float64Array) -> Basis:
         """Return the basis of a symmetric positive semidefinite matrix; O(factors³), LAPACK."""

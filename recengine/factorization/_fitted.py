@@ -54,11 +54,9 @@ class Fitted:
 def fixed_side(objective: Objective, factors: Float32Array, gram: Float64Array) -> FixedSide:
     """Return what rows of the other side are solved against; O(dim³), LAPACK."""
     basis = Basis.of(gram)
-    spectrum = objective.unobserved_weight * basis.spectrum
-    spectrum[factors.shape[1] :] = 1.0  # of the padding, where factors are 0
     return FixedSide(
         factors,
-        spectrum,
+        basis.weighted(objective.unobserved_weight),
         basis.into,
         basis.out_of,
         objective.alpha,

@@ -100,15 +100,13 @@ def solve_half(
         lambda start, stop: rotate_rows(fixed, basis.into, rotated, start, stop),
         even_bounds(len(fixed), basis.dim**2),
     )
-    spectrum = objective.unobserved_weight * basis.spectrum
-    spectrum[fixed.shape[1] :] = 1.0  # of the padding, where factors are 0
     half = AlsHalf(
         likes.indptr,
         likes.indices,
         likes.confidences,
         objective.shift,
         rotated,
-        spectrum,
+        basis.weighted(objective.unobserved_weight),
         objective.ridges(likes.counts, likes.shape[1]),
         basis.into,
         basis.out_of,
